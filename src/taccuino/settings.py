@@ -43,7 +43,7 @@ __all__ = [
     "parse_size",
 ]
 
-_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*$", re.IGNORECASE)
+_SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?\s*$", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -81,7 +81,9 @@ Size = Annotated[str, AfterValidator(_canonical_size)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", validate_default=True, use_attribute_docstrings=True
+    )
 
 
 class EdgeSettings(_Section):
@@ -252,7 +254,9 @@ class ImageSettings(_Section):
 class FlavourSettings(_Section):
     """CPUs and memory that may be chosen together."""
 
-    cpus: list[Annotated[float, Field(gt=0, le=1024)]] = Field(min_length=1)
+    cpus: list[Annotated[float, Field(gt=0, le=1024, allow_inf_nan=False)]] = Field(
+        min_length=1
+    )
     """The CPUs offered; the first one is the default."""
     memory: list[Size] = Field(min_length=1)
     """The memory offered; the first one is the default."""

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taccuino.naming import slug
+
+
+@pytest.mark.parametrize("name", ["alice", "bob2", "mary-jane"])
+def test_a_plain_name_is_its_own_slug(name: str) -> None:
+    assert slug(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Alice", "a", "a.b", "a@b.org", "../../etc", "x" * 200, "", "ünï", "a--b", "a-", "1a"],
+)
+def test_any_other_name_gets_a_digest(name: str) -> None:
+    assert re.fullmatch(r"[a-z][a-z0-9-]*--[0-9a-f]{8}", slug(name))
+    assert len(slug(name)) <= 26
+
+
+@given(st.text(), st.text())
+def test_slugs_are_path_safe_and_do_not_collide(first: str, second: str) -> None:
+    assert re.fullmatch(r"[a-z][a-z0-9-]{1,25}", slug(first))
+    assert (slug(first) == slug(second)) == (first == second)
