@@ -96,7 +96,7 @@ class EdgeSettings(_Section):
     admin_socket: Path | None = None
     """HAProxy's runtime API (a unix socket). Default: ``<state_dir>/edge/admin.sock``."""
     routes_file: Path | None = None
-    """The map with the routes, kept across restarts. Default: ``<state_dir>/edge/routes.map``."""
+    """The map with the routes. Default: ``<state_dir>/edge/routes.map``."""
     max_connections: int = Field(default=4000, ge=64)
     """Connections the edge holds at once."""
 
