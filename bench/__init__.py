@@ -1,0 +1,1 @@
+"""The benchmarks: each runs its baseline beside it, in one run, and compares ratios."""
