@@ -1,0 +1,1 @@
+"""The configuration of the idle culler that the hub runs."""

@@ -1,0 +1,153 @@
+"""The server options in JupyterHub's hooks: the form, its answer, and their use by the spawner.
+
+``apply_user_options`` is the hook that every start passes, by form, link or REST API, before
+``Spawner.start``; what it refuses is answered with 400. A posted form is checked even earlier,
+so that its page can say what to change.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from tornado import web
+
+from taccuino.settings import ImageSettings, Settings
+
+from .offers import INTERFACES, NotebookOptions, Offers, OptionsError, memory_label
+
+__all__ = ["ServerOptions", "offered_images"]
+
+log = logging.getLogger(__name__)
+
+_IMAGES = TypeAdapter(list[ImageSettings])
+_START_PAGES = {"lab": "/lab", "notebook": "/tree"}
+
+
+def offered_images(settings: Settings) -> list[ImageSettings]:
+    """The images of ``taccuino image offer``; none, and a line in the log, for a bad file."""
+    path = settings.state_dir / "offers.json"
+    try:
+        return _IMAGES.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValidationError):
+        log.exception("The offered images can't be read: %s", path)
+        return []
+
+
+class ServerOptions:
+    """JupyterHub's option hooks over the offers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def offers(self, spawner: Any) -> Offers:
+        """What the spawner's user may choose now, by the groups they are in now."""
+        groups = [group.name for group in spawner.user.groups]
+        return Offers.of(self.settings, groups, offered_images(self.settings))
+
+    def form(self, spawner: Any) -> str:
+        """``Spawner.options_form``: the fields, with the last choice selected."""
+        offers = self.offers(spawner)
+        names: dict[str, Any] = {"offers": offers, "interfaces": INTERFACES}
+        try:
+            names["chosen"] = offers.remembered(_last_choice(spawner))
+        except OptionsError as error:
+            names["problem"] = str(error)
+        else:
+            names["memory_labels"] = {size: memory_label(size) for size in offers.memory}
+            names["combinations"] = json.dumps(
+                {f"{cpus:g}": offers.memory_with(cpus) for cpus in offers.cpus}
+            )
+        template = spawner.user.settings["jinja2_env_sync"].get_template("options_form.html")
+        return str(template.render(**names))
+
+    def from_form(
+        self, form_data: Mapping[str, list[Any]], spawner: Any = None
+    ) -> dict[str, Any]:
+        """``Spawner.options_from_form``: the options in a posted form or in a link.
+
+        Raises
+        ------
+        tornado.web.HTTPError
+            400 if they are not on offer. JupyterHub gives no spawner for a link's options;
+            they are checked when they are applied.
+        """
+        options: dict[str, Any] = {}
+        for key, values in form_data.items():
+            if key == "_xsrf":
+                continue
+            if len(values) != 1:
+                problem = f"Option {key[:40]!r} is given {len(values)} times"
+                raise OptionsRefused(OptionsError(problem))
+            options[key] = values[0]
+        if spawner is None:
+            return options
+        try:
+            return self.offers(spawner).validate(options).as_user_options()
+        except OptionsError as error:
+            raise OptionsRefused(error) from None
+
+    def apply(self, spawner: Any, user_options: Mapping[str, Any]) -> None:
+        """``Spawner.apply_user_options``: what every start of a server goes through.
+
+        Raises
+        ------
+        tornado.web.HTTPError
+            400 if an option is not on offer; the server is not started then.
+        """
+        offers = self.offers(spawner)
+        try:
+            chosen = offers.validate(dict(user_options))
+        except OptionsError as error:
+            self._forget(spawner, offers, user_options)
+            raise OptionsRefused(error) from None
+        spawner.user_options = spawner.orm_spawner.user_options = chosen.as_user_options()
+        values = {
+            "cpu_limit": chosen.cpus,
+            "mem_limit": chosen.memory_bytes,
+            "default_url": _START_PAGES[chosen.interface],
+            "image": chosen.reference,
+            "interface": chosen.interface,
+            # DockerSpawner looks an image named in user_options up in here.
+            "allowed_images": {image.name: image.reference for image in offers.images},
+        }
+        for name, value in values.items():
+            if spawner.has_trait(name):
+                setattr(spawner, name, value)
+
+    def _forget(self, spawner: Any, offers: Offers, refused: Mapping[str, Any]) -> None:
+        """Keep only what was on offer: JupyterHub has stored the options already."""
+        try:
+            kept = offers.remembered(dict(refused)).as_user_options()
+        except OptionsError:
+            kept = {}
+        spawner.orm_spawner.user_options = kept
+
+
+class OptionsRefused(web.HTTPError):
+    """Options that are not on offer, as JupyterHub's form and API answer them."""
+
+    def __init__(self, error: OptionsError) -> None:
+        super().__init__(400, "%s", str(error))
+        self.jupyterhub_message = str(error)
+
+
+def _last_choice(spawner: Any) -> Mapping[str, Any] | None:
+    """The options of the user's last start; JupyterHub keeps them with the server."""
+    choice = spawner.orm_spawner.user_options
+    return choice if isinstance(choice, dict) else None
+
+
+def describe(options: NotebookOptions | Mapping[str, Any]) -> str:
+    """Options in words, such as ``base, 1 CPU, 2 GiB``."""
+    values = options.as_user_options() if isinstance(options, NotebookOptions) else options
+    cpus = float(values.get("cpus", 0))
+    return (
+        f"{values.get('image', '')}, {cpus:g} CPU{'' if cpus == 1 else 's'}, "
+        f"{memory_label(str(values.get('memory', '1G')))}"
+    )
