@@ -7,6 +7,31 @@ needs say, waits until each is ready, reports their state, and stops them again.
 
 from __future__ import annotations
 
+from .checks import check
+from .lifecycle import down, purge, up
+from .order import Task
+from .podman import podman_command, podman_environment, write_podman_files
+from .resolve import load, resolve
 from .service import Service
+from .services import service_names
+from .status import status
+from .supervision import log_tail
+from .supervisor_config import log_file
 
-__all__ = ["Service"]
+__all__ = [
+    "Service",
+    "Task",
+    "check",
+    "down",
+    "load",
+    "log_file",
+    "log_tail",
+    "podman_command",
+    "podman_environment",
+    "purge",
+    "resolve",
+    "service_names",
+    "status",
+    "up",
+    "write_podman_files",
+]

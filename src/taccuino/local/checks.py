@@ -1,0 +1,113 @@
+"""Whether this machine can run the instance: each fault with its mend."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from pathlib import Path
+
+from taccuino.errors import Fault
+from taccuino.settings import Settings, format_size
+
+__all__ = ["check", "passable"]
+
+_FREE_BYTES = 5 * 1024**3
+_PROGRAMS = {
+    "haproxy": "haproxy",
+    "nft": "nftables",
+    "fusermount3": "fuse3",
+    "mkfs.ext4": "e2fsprogs",
+    "losetup": "mount",
+}
+_PODMAN = {"podman": "podman", "runc": "runc", "conmon": "conmon"}
+_CEPH = {
+    "ceph-mon": "ceph-mon",
+    "ceph-osd": "ceph-osd",
+    "radosgw": "radosgw",
+    "radosgw-admin": "radosgw",
+}
+
+
+def check(settings: Settings) -> list[Fault]:
+    """What would keep the instance from running on this machine."""
+    return [
+        *_programs(settings),
+        *_files(settings),
+        *_engine(settings),
+        *_state_directory(settings.state_dir),
+    ]
+
+
+def _programs(settings: Settings) -> list[Fault]:
+    needed = dict(_PROGRAMS)
+    if settings.engine.kind == "podman":
+        needed |= _PODMAN
+    if settings.embedded_storage:
+        needed |= _CEPH
+    places = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return [
+        Fault(program, "the program is not installed", f"apt-get install {package}")
+        for program, package in needed.items()
+        if shutil.which(program, path=places) is None
+    ]
+
+
+def _files(settings: Settings) -> list[Fault]:
+    faults = []
+    readable = {"edge.certificate": settings.edge.certificate}
+    private = {}
+    if not settings.embedded_iam:
+        private["iam.client_secret_file"] = settings.iam.client_secret_file
+    if not settings.embedded_storage:
+        private["storage.admin_credentials_file"] = settings.storage.admin_credentials_file
+    for key, path in {**readable, **private}.items():
+        if path is None:
+            continue
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            faults.append(
+                Fault(key, f"{path} can't be read: {reason}", "name a file that can be read")
+            )
+            continue
+        if key in private and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            faults.append(Fault(key, f"{path} can be read by others", f"chmod 600 {path}"))
+        if key == "edge.certificate" and not (
+            "BEGIN CERTIFICATE" in text and "PRIVATE KEY" in text
+        ):
+            mend = "put the chain and its key into one PEM file"
+            faults.append(Fault(key, f"{path} has no certificate or no private key", mend))
+    return faults
+
+
+def _engine(settings: Settings) -> list[Fault]:
+    engine = settings.engine
+    if engine.kind == "docker" and not (engine.socket and engine.socket.is_socket()):
+        mend = "start Docker, or name its socket"
+        return [Fault("engine.socket", f"{engine.socket} is no socket", mend)]
+    return []
+
+
+def _state_directory(state: Path) -> list[Fault]:
+    faults = []
+    there = next(path for path in (state, *state.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < _FREE_BYTES:
+        problem = (
+            f"{there} has {free // 1024**2} MiB left; {format_size(_FREE_BYTES)} are needed"
+        )
+        faults.append(Fault("state_dir", problem, "free some room, or name another directory"))
+    if (closed := passable(state)) is not None:
+        problem = f"{closed} can't be entered by other users, whose containers lie below it"
+        mend = f"chmod o+x {closed}, or name a directory such as /var/lib/taccuino"
+        faults.append(Fault("state_dir", problem, mend))
+    return faults
+
+
+def passable(state: Path) -> Path | None:
+    """The first parent of the state directory that other users can't pass through, if any."""
+    for parent in reversed(state.parents):
+        if parent.exists() and not parent.stat().st_mode & stat.S_IXOTH:
+            return parent
+    return None

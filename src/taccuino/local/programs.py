@@ -1,0 +1,143 @@
+"""The services besides Ceph and the IAM: the engine, the edge, the mount plane and the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import taccuino
+from taccuino.settings import Settings
+
+from .podman import (
+    forget_dead_containers,
+    podman_command,
+    podman_environment,
+    write_podman_files,
+)
+from .probe import http_status, socket_answers
+from .service import Service
+
+__all__ = ["edge_service", "engine_service", "hub_service", "mount_plane_service"]
+
+
+def engine_service(settings: Settings) -> Service:
+    """Podman's API, which Docker's client library speaks."""
+    engine = settings.state_dir / "engine"
+    socket = settings.engine.socket
+    assert socket is not None
+
+    def prepare() -> None:
+        write_podman_files(settings)
+        if not socket_answers(socket, "/_ping"):
+            forget_dead_containers(settings)
+            write_podman_files(settings)
+
+    return Service(
+        name="engine",
+        command=(
+            *podman_command(settings),
+            "system",
+            "service",
+            "--time",
+            "0",
+            f"unix://{socket}",
+        ),
+        environment=podman_environment(settings),
+        prepare=prepare,
+        ready=lambda: socket_answers(socket, "/_ping"),
+        files=tuple(
+            engine / f"{name}.conf" for name in ("containers", "storage", "registries")
+        ),
+    )
+
+
+def edge_service(settings: Settings) -> Service:
+    """HAProxy, in front of the hub, of the embedded IAM and of the embedded storage."""
+    from taccuino.edge import haproxy_config
+
+    from .iam import jwks_file as embedded_jwks_file
+
+    directory = settings.state_dir / "edge"
+    file = directory / "haproxy.cfg"
+    local, after = settings.local, []
+    iam_backend = s3_backend = jwks_file = None
+    if settings.embedded_iam:
+        after.append("iam")
+        iam_backend = f"127.0.0.1:{local.iam_backend_port}"
+        jwks_file = embedded_jwks_file(settings)
+    if settings.embedded_storage:
+        s3_backend = f"127.0.0.1:{local.s3_backend_port}"
+
+    def prepare() -> None:
+        text = haproxy_config(
+            settings, iam_backend=iam_backend, s3_backend=s3_backend, jwks_file=jwks_file
+        )
+        assert settings.edge.routes_file is not None
+        settings.edge.routes_file.touch(mode=0o600)
+        file.write_text(text, encoding="utf-8")
+
+    def ready() -> bool:
+        # Any answer will do: the hub behind it is started later.
+        return http_status(settings, "/hub/health") is not None
+
+    return Service(
+        name="edge",
+        command=("haproxy", "-db", "-f", str(file)),
+        after=tuple(after),
+        prepare=prepare,
+        ready=ready,
+        ready_timeout=20.0,
+        files=(file, *((jwks_file,) if jwks_file else ())),
+        # With USR1 HAProxy would wait for every websocket to close.
+        stop_signal="TERM",
+    )
+
+
+def mount_plane_service(settings: Settings) -> Service:
+    """The mount plane; its rclone processes and their mounts outlive it."""
+    socket = settings.mount_plane.socket
+    assert socket is not None
+    return Service(
+        name="mount-plane",
+        command=(sys.executable, "-m", "taccuino.storage.mount_plane"),
+        ready=lambda: socket_answers(socket),
+        files=(),
+        configuration=_configuration(
+            settings, "state_dir", "host", "port", "storage", "mount_plane", "workarea", "local"
+        ),
+        ready_timeout=30.0,
+    )
+
+
+def hub_service(settings: Settings) -> Service:
+    """The hub: JupyterHub with Taccuino's configuration."""
+    package = Path(taccuino.__file__).parent
+    config = package / "hub/jupyterhub_config.py"
+    return Service(
+        name="hub",
+        command=(sys.executable, "-m", "jupyterhub", "-f", str(config)),
+        directory=settings.state_dir / "hub",
+        after=("ceph-mon", "ceph-osd", "radosgw", "iam", "engine", "edge", "mount-plane"),
+        ready=lambda: http_status(settings, "/hub/ready") == 200,
+        ready_timeout=90.0,
+        stop_timeout=20.0,
+        configuration=_configuration(settings),
+    )
+
+
+def _configuration(settings: Settings, *sections: str) -> str:
+    """What a restart depends on: those sections (all, with none named) and our own code."""
+    return settings.model_dump_json(include=set(sections) or None) + _code_digest()
+
+
+@lru_cache
+def _code_digest() -> str:
+    """Changes when the package's own code was changed: ``git pull`` and ``up`` renew it."""
+    package = Path(taccuino.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*")):
+        if path.suffix in {".py", ".html", ".js", ".css", ".svg"}:
+            digest.update(f"{path}:{path.stat().st_mtime_ns}:{path.stat().st_size}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,209 @@
+"""From the settings an operator wrote to those every process reads: ports, addresses, paths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from taccuino.errors import Fault, SettingsError
+from taccuino.settings import Settings
+
+from .ports import OFFSETS, PortNeed, bindable, choose
+from .processes import listener
+from .secret_files import make_secrets
+
+__all__ = ["load", "make_directories", "resolve", "resolved_file"]
+
+_EMBEDDED_CLIENT_ID = "taccuino"
+_DIRECTORIES = {
+    # Containers' root file systems and mounts lie below these: their users must pass through.
+    "engine": 0o711,
+    "mounts": 0o711,
+    "workareas": 0o711,
+    "secrets": 0o700,
+    "supervisor": 0o700,
+    "logs": 0o700,
+    "hub": 0o700,
+    "edge": 0o700,
+    "iam": 0o711,
+    "ceph": 0o711,
+    "mount-plane": 0o711,
+}
+_FILES = {"settings.json", "settings.new", "accounts.json", "offers.json", "taccuino.toml"}
+
+
+def resolved_file(state_dir: Path) -> Path:
+    """Where the resolved settings of an instance are kept."""
+    return state_dir / "settings.json"
+
+
+def load() -> Settings:
+    """The settings for a command that looks at what runs: resolved ones where there are any.
+
+    Raises
+    ------
+    SettingsError
+        If the settings can't be used.
+    """
+    settings = Settings.load()
+    path = resolved_file(settings.state_dir)
+    try:
+        return Settings.load(path) if path.is_file() else settings
+    except SettingsError:
+        # Not readable by this user, or of another version: `up` writes it anew.
+        return settings
+
+
+def resolve(settings: Settings, taken: Callable[[int], str | None] | None = None) -> Settings:
+    """Fill what was left open, make the state directory and the secrets, save the result.
+
+    What the operator wrote always wins; what an earlier run chose stays.
+
+    Parameters
+    ----------
+    settings
+        As they were read from the file.
+    taken
+        Who holds a port, in words, if this instance can't use it. Default: ask the machine.
+
+    Raises
+    ------
+    SettingsError
+        If a port is taken, the state directory is not ours, or settings contradict.
+    """
+    state = settings.state_dir
+    kept = _earlier(state)
+    _refuse_foreign(state, kept)
+    data = settings.model_dump()
+    local, iam, storage = data["local"], data["iam"], data["storage"]
+
+    external_iam = _is_external(iam["issuer"], settings.host, local["iam_port"])
+    external_storage = _is_external(storage["endpoint"], settings.host, local["s3_port"])
+    faults = _contradictions(settings, external_iam=external_iam, external_s3=external_storage)
+
+    keys = set(OFFSETS)
+    if external_iam:
+        keys -= {"local.iam_port", "local.iam_backend_port"}
+    if external_storage:
+        keys -= {"local.s3_port", "local.s3_backend_port", "local.ceph_mon_port"}
+    needs = [PortNeed(key, _at(data, key), _at(kept, key)) for key in OFFSETS if key in keys]
+    ports, port_faults = choose(settings.port, needs, taken or _holder(state))
+    if faults or port_faults:
+        raise SettingsError("the settings", [*faults, *port_faults])
+    for key, port in ports.items():
+        section, name = key.split(".")
+        data[section][name] = port
+
+    if not external_iam:
+        _embed_iam(data, state)
+    if not external_storage:
+        storage["endpoint"] = f"http://{settings.host}:{local['s3_port']}"
+        storage["admin_credentials_file"] = state / "secrets/storage-admin.json"
+
+    resolved = Settings.parse(data, "the resolved settings")
+    make_directories(state)
+    make_secrets(state, embedded_iam=not external_iam)
+    path = resolved_file(state)
+    if not path.is_file() or path.read_text() != resolved.model_dump_json(indent=2) + "\n":
+        resolved.save(path)
+    return resolved
+
+
+def make_directories(state: Path) -> None:
+    """Make the state directory's tree, with the modes that users' containers need.
+
+    Raises
+    ------
+    SettingsError
+        If the directory can't be made.
+    """
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        state.chmod(0o711)
+        for name, mode in _DIRECTORIES.items():
+            (state / name).mkdir(exist_ok=True)
+            (state / name).chmod(mode)
+    except OSError as error:
+        fault = Fault("state_dir", str(error), "name a directory that root can write to")
+        raise SettingsError("the settings", [fault]) from None
+
+
+def _embed_iam(data: dict[str, Any], state: Path) -> None:
+    # Imported here: the rest of the command line does without cryptography.
+    from .iam import EMBEDDED_ADMIN_GROUP
+
+    iam = data["iam"]
+    iam["issuer"] = f"http://{data['host']}:{data['local']['iam_port']}"
+    iam["client_id"] = _EMBEDDED_CLIENT_ID
+    iam["client_secret_file"] = state / "secrets/iam-client-secret"
+    iam["registration_url"] = iam["registration_url"] or f"{iam['issuer']}/join"
+    iam["admin_groups"] = iam["admin_groups"] or [EMBEDDED_ADMIN_GROUP]
+
+
+def _is_external(address: str | None, host: str, port: int | None) -> bool:
+    """Whether an address was named that is not the embedded part's own (resolved settings)."""
+    return address is not None and address.rstrip("/") != f"http://{host}:{port}"
+
+
+def _contradictions(
+    settings: Settings, *, external_iam: bool, external_s3: bool
+) -> list[Fault]:
+    faults = []
+    local = settings.local
+    if external_iam and (local.iam_port or local.iam_backend_port):
+        mend = "remove it to use the issuer, or remove iam.issuer to use the embedded IAM"
+        faults.append(Fault("local.iam_port", "iam.issuer names another IAM", mend))
+    if not external_iam and settings.iam.client_id not in {None, _EMBEDDED_CLIENT_ID}:
+        mend = "name its IAM with iam.issuer, or remove it to use the embedded IAM"
+        faults.append(Fault("iam.client_id", "no IAM is named that knows this client", mend))
+    if external_s3 and (local.s3_port or local.s3_backend_port or local.ceph_mon_port):
+        mend = (
+            "remove it to use the endpoint, or remove storage.endpoint to use the embedded one"
+        )
+        faults.append(Fault("local.s3_port", "storage.endpoint names another storage", mend))
+    return faults
+
+
+def _earlier(state: Path) -> dict[str, Any]:
+    """What an earlier run resolved; empty for a new or a foreign directory."""
+    try:
+        data = json.loads(resolved_file(state).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) and data.get("state_dir") == str(state) else {}
+
+
+def _refuse_foreign(state: Path, kept: dict[str, Any]) -> None:
+    """Keep out of a directory that holds something else: a purge removes all that is in it."""
+    if kept or not state.exists():
+        return
+    if not state.is_dir():
+        raise SettingsError(
+            "the settings", [Fault("state_dir", f"{state} is a file", "name a directory")]
+        )
+    foreign = sorted({path.name for path in state.iterdir()} - set(_DIRECTORIES) - _FILES)
+    if foreign:
+        problem = f"{state} holds {foreign[0]!r}, which is not of this service"
+        fault = Fault("state_dir", problem, "name a directory that is new or empty")
+        raise SettingsError("the settings", [fault])
+
+
+def _at(data: dict[str, Any], key: str) -> int | None:
+    section, name = key.split(".")
+    value = data.get(section, {}).get(name)
+    return value if isinstance(value, int) else None
+
+
+def _holder(state: Path) -> Callable[[int], str | None]:
+    def taken(port: int) -> str | None:
+        if bindable(port):
+            return None
+        found = listener(port)
+        if found is None:
+            return "a process that is not visible from here"
+        text, instance = found
+        return None if instance == state else text
+
+    return taken

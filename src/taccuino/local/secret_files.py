@@ -1,0 +1,47 @@
+"""The instance's secrets: random, made once, one file each, readable by root only.
+
+The object storage's administrator keys are not among them: RadosGW chooses those itself.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+
+from .private_files import keep_private
+
+__all__ = ["DEMO_ACCOUNTS", "make_secrets", "read_accounts"]
+
+DEMO_ACCOUNTS = (("alice", False), ("bruno", False), ("ada", True))
+"""The embedded IAM's first accounts, and whether each is an administrator."""
+
+
+def make_secrets(state_dir: Path, *, embedded_iam: bool) -> None:
+    """Make the secrets that are missing.
+
+    With the embedded IAM these are also its client's secret and the demo accounts.
+    """
+    for name in ("hub-crypt-key", "hub-cookie-secret", "mount-plane-token"):
+        keep_private(state_dir / "secrets" / name, lambda: secrets.token_hex(32) + "\n")
+    if embedded_iam:
+        client_secret = state_dir / "secrets/iam-client-secret"
+        keep_private(client_secret, lambda: secrets.token_urlsafe(32) + "\n")
+        keep_private(state_dir / "accounts.json", _accounts)
+
+
+def _accounts() -> str:
+    accounts = [
+        {"username": name, "password": secrets.token_urlsafe(12), "admin": admin}
+        for name, admin in DEMO_ACCOUNTS
+    ]
+    return json.dumps(accounts, indent=2) + "\n"
+
+
+def read_accounts(state_dir: Path) -> list[dict[str, object]]:
+    """The demo accounts; none where the IAM is not embedded, or for who is not root."""
+    try:
+        text = (state_dir / "accounts.json").read_text(encoding="utf-8")
+    except (FileNotFoundError, PermissionError):
+        return []
+    return list(json.loads(text))
