@@ -99,6 +99,9 @@ class EdgeSettings(_Section):
     """The map with the routes. Default: ``<state_dir>/edge/routes.map``."""
     max_connections: int = Field(default=4000, ge=64)
     """Connections the edge holds at once."""
+    login_rate: int = Field(default=600, ge=0)
+    """Passwords that may be tried in a minute from one address (many users may share one);
+    0 is no limit."""
 
 
 class HubSettings(_Section):
@@ -152,6 +155,11 @@ class IAMSettings(_Section):
     ``end_session_endpoint``."""
     refresh_seconds: int = Field(default=300, ge=10)
     """How often the hub asks the IAM whether a user who is active is still welcome."""
+    renew_seconds: int = Field(default=3600, ge=10)
+    """Age of an access token at which a new one is asked for although it is still valid: an
+    IAM that goes on answering for a suspended user refuses them then at the latest."""
+    contact: str = "the administrators of this service"
+    """Whom a person asks who is not let in; part of a sentence, such as an address."""
     oidc_agent_profile: str = Field(default="infncloud", pattern=r"^[A-Za-z0-9_.-]+$")
     """Name of the oidc-agent profile that is ready in every notebook server."""
 
@@ -288,6 +296,8 @@ class LocalSettings(_Section):
     """The embedded IAM at the edge."""
     iam_backend_port: int | None = Field(default=None, ge=1, le=65535)
     """The embedded IAM itself, on the loopback interface."""
+    iam_token_seconds: int = Field(default=3600, ge=10)
+    """Life of the embedded IAM's access tokens."""
     s3_port: int | None = Field(default=None, ge=1, le=65535)
     """The embedded object storage at the edge."""
     s3_backend_port: int | None = Field(default=None, ge=1, le=65535)

@@ -1,0 +1,375 @@
+"""HAProxy's configuration, as text computed from the settings (HAProxy 2.6 and later).
+
+The service's frontend looks each request's path up in the routes' map (longest prefix wins)
+and sends it to the address found; everything else goes to the hub. While the hub restarts, its
+requests wait instead of failing. The embedded IAM and object storage get a frontend each.
+
+Words of HAProxy used here are explained in its configuration manual,
+https://docs.haproxy.org/2.6/configuration.html.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from taccuino.settings import Settings
+
+from .runtime import EdgeError
+
+__all__ = ["IAM_COOKIE", "KEY_OF_PATH", "chroot_directory", "haproxy_config", "jwks_file"]
+
+IAM_COOKIE = "taccuino-iam"
+"""The embedded IAM's session cookie. Cookies ignore ports, so a browser sends it to the service
+too, where users' servers would see it: it is taken out of every request there."""
+
+KEY_OF_PATH = "path,url_dec,url_enc,regsub(%2F,/,g)"
+"""What ``routemap.route_key`` does to a path, in HAProxy's words."""
+
+HUB_RETRIES = 60
+"""With one attempt each 0.5 s, a request waits up to 30 s for a hub that restarts."""
+
+PAGES = Path(__file__).parent / "pages"
+_PLAIN_PATH = re.compile(r"^/[A-Za-z0-9._/+@~-]+$")
+_COMPRESSED = (
+    "text/html text/css text/plain text/javascript text/markdown text/csv text/xml "
+    "application/javascript application/json application/manifest+json application/xml "
+    "application/wasm image/svg+xml"
+)
+
+
+def chroot_directory(settings: Settings) -> Path:
+    """The empty directory that HAProxy locks itself into."""
+    return settings.state_dir / "edge/chroot"
+
+
+def jwks_file(settings: Settings) -> Path:
+    """The embedded IAM's keys with ``x5c``, which the edge serves in the IAM's stead."""
+    return settings.state_dir / "iam/jwks.json"
+
+
+def haproxy_config(settings: Settings, *, user: str | None = "haproxy") -> str:
+    """The whole configuration.
+
+    Parameters
+    ----------
+    settings
+        The resolved settings: ports are known. The embedded IAM's and object storage's
+        frontends are there if their ports are; each speaks TLS if its public address
+        (``iam.issuer``, ``storage.endpoint``) says https.
+    user
+        User and group HAProxy becomes after its start; None keeps the one that starts it.
+
+    Raises
+    ------
+    EdgeError
+        If a setting that is needed is missing, or can't be written into the configuration.
+    """
+    sections = [_global(settings, user), _BASE, _service(settings), _backends(settings)]
+    if settings.local.iam_port is not None:
+        sections.append(_iam(settings))
+    if settings.local.s3_port is not None:
+        sections.append(_object_storage(settings))
+    header = "# Written by Taccuino from its settings; changes here are lost.\n"
+    return header + "\n".join(sections)
+
+
+def _path(key: str, path: Path | None) -> str:
+    text = str(path)
+    if not _PLAIN_PATH.match(text):
+        raise EdgeError(
+            f"{key}: {text!r} can't be written into HAProxy's configuration; "
+            "use an absolute path of letters, digits and ._/+@~-"
+        )
+    return text
+
+
+def _needed(key: str, port: int | None) -> int:
+    if port is None:
+        raise EdgeError(f"{key}: not set; 'taccuino up' picks it, or name it in the settings")
+    return port
+
+
+def _bind(settings: Settings, port: int, *, tls: bool) -> str:
+    address = settings.edge.bind
+    if not re.match(r"^(\*|[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+)$", address):
+        raise EdgeError(f"edge.bind: {address!r} is no address; write * or an IP address")
+    if ":" in address:
+        address = f"[{address}]"
+    if not tls:
+        return f"bind {address}:{port}"
+    if settings.edge.certificate is None:
+        raise EdgeError(
+            f"edge.certificate: not set, but an address at port {port} begins with https; "
+            "name the PEM file with the certificate and its key"
+        )
+    certificate = _path("edge.certificate", settings.edge.certificate)
+    return f"bind {address}:{port} ssl crt {certificate} alpn h2,http/1.1"
+
+
+def _is_https(url: str | None) -> bool:
+    return (url or "").startswith("https:")
+
+
+def _global(settings: Settings, user: str | None) -> str:
+    socket = _path("edge.admin_socket", settings.edge.admin_socket)
+    lines = [
+        "log stdout format raw local0 info",
+        f"maxconn {settings.edge.max_connections}",
+        # expose-fd: after a reload the new worker takes over the listening sockets.
+        f"stats socket {socket} mode 600 level admin expose-fd listeners",
+        "stats timeout 30s",
+        # After a reload the old worker keeps its websockets for this long at most.
+        "hard-stop-after 24h",
+        # A request's line and headers fit into one buffer (less 1 KiB), in 101 lines.
+        "tune.bufsize 16384",
+        "tune.http.maxhdr 101",
+    ]
+    if user:
+        chroot = _path("state_dir", chroot_directory(settings))
+        lines += [f"user {user}", f"group {user}", f"chroot {chroot}"]
+    if settings.edge.certificate is not None:
+        # Mozilla's intermediate profile, version 5.7.
+        lines += [
+            "ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets",
+            (
+                "ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
+                "TLS_CHACHA20_POLY1305_SHA256"
+            ),
+            (
+                "ssl-default-bind-ciphers ECDHE-ECDSA-AES128-GCM-SHA256:"
+                "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+                "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:"
+                "ECDHE-RSA-CHACHA20-POLY1305"
+            ),
+            "ssl-default-bind-curves X25519:P-256:P-384",
+        ]
+    return _section("global", lines)
+
+
+_BASE = r"""defaults base
+    mode http
+    log global
+    # Errors only, and paths without their query, which may hold a token or a login code.
+    option dontlog-normal
+    option dontlognull
+    log-format "%ci:%cp [%tr] %ft %b %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %rc %HM %[var(txn.path)]"
+    # The whole of a request's headers must be here in time (slow senders hold no connection).
+    timeout http-request 15s
+    timeout http-keep-alive 75s
+    timeout connect 5s
+    timeout queue 30s
+    timeout client 10m
+    timeout server 10m
+    timeout client-fin 30s
+    # Websockets and other upgraded connections; a peer that vanished is found by TCP itself.
+    timeout tunnel 24h
+    option clitcpka
+    clitcpka-idle 120s
+    clitcpka-intvl 30s
+    option abortonclose
+    retry-on conn-failure empty-response
+"""
+
+
+def _service(settings: Settings) -> str:
+    routes = _path("edge.routes_file", settings.edge.routes_file)
+    tls = settings.edge.certificate is not None
+    lines = [
+        _bind(settings, settings.port, tls=tls),
+        "http-request set-var(txn.path) path",
+        *_WHO_ASKED,
+        *_WITHOUT_IAM_COOKIE,
+        "acl password_post method POST",
+        "acl password_post_path path /hub/login",
+        *_login_limit(settings, "password_post password_post_path"),
+        # A route is found by its path, or by host and path where users have subdomains.
+        f"http-request set-var(txn.key) {KEY_OF_PATH}",
+        f"http-request set-var(txn.route) var(txn.key),map_beg({routes})",
+        "acl routed var(txn.route) -m found",
+        "http-request set-var(txn.host) req.hdr(host),field(1,:),lower unless routed",
+        (
+            "http-request set-var(txn.route) "
+            f"var(txn.host),concat(,txn.key),map_beg({routes}) unless routed"
+        ),
+        "acl wants_json path_beg /hub/api/",
+        "acl wants_json path_reg ^/(user|services)/.*/api/",
+        "acl wants_json req.hdr(accept) -m beg application/json",
+        "use_backend servers-api if routed wants_json",
+        "use_backend servers if routed",
+        "use_backend hub-api if wants_json",
+        "default_backend hub",
+        "compression algo gzip",
+        f"compression type {_COMPRESSED}",
+        "acl refers res.hdr(referrer-policy) -m found",
+        "http-after-response set-header X-Content-Type-Options nosniff",
+        (
+            "http-after-response set-header Referrer-Policy strict-origin-when-cross-origin "
+            "unless refers"
+        ),
+        "http-after-response del-header Server",
+    ]
+    if tls and not _plain_http_siblings(settings):
+        lines.append(
+            "http-after-response set-header Strict-Transport-Security max-age=31536000"
+        )
+    return _section("frontend service from base", lines)
+
+
+def _plain_http_siblings(settings: Settings) -> bool:
+    """Whether the IAM or object storage is served without TLS at the same host name.
+
+    HSTS holds for a host's every port (RFC 6797, section 8.3): browsers would no longer reach
+    them.
+    """
+    local = settings.local
+    return (local.iam_port is not None and not _is_https(settings.iam.issuer)) or (
+        local.s3_port is not None and not _is_https(settings.storage.endpoint)
+    )
+
+
+_WHO_ASKED = (
+    # What a client says of itself is not believed: tornado takes X-Real-IP and X-Scheme first.
+    "http-request del-header X-Forwarded -m beg",
+    "http-request del-header Forwarded",
+    "http-request del-header X-Real-IP",
+    "http-request del-header X-Scheme",
+    "http-request set-header X-Forwarded-For %[src]",
+    "http-request set-header X-Forwarded-Host %[req.hdr(host)]",
+    "http-request set-header X-Forwarded-Port %[dst_port]",
+    "http-request set-header X-Forwarded-Proto http unless { ssl_fc }",
+    "http-request set-header X-Forwarded-Proto https if { ssl_fc }",
+)
+
+_WITHOUT_IAM_COOKIE = (
+    # First where it follows another cookie, then where it is the first.
+    rf"http-request replace-header Cookie '^(.*); *{IAM_COOKIE}=[^;]*(.*)$' '\1\2'",
+    rf"http-request replace-header Cookie '^{IAM_COOKIE}=[^;]*;? *(.*)$' '\1'",
+    "http-request del-header Cookie if { req.fhdr(cookie) -m len 0 }",
+)
+
+
+def _login_limit(settings: Settings, condition: str) -> list[str]:
+    """Limit passwords tried from one address; many users may share one (NAT, a classroom)."""
+    if not settings.edge.login_rate:
+        return []
+    return [
+        "stick-table type ipv6 size 100k expire 2m store http_req_rate(1m)",
+        f"http-request track-sc0 src if {condition}",
+        (
+            f"http-request deny deny_status 429 if {condition} "
+            f"{{ sc_http_req_rate(0) gt {settings.edge.login_rate} }}"
+        ),
+    ]
+
+
+def _backends(settings: Settings) -> str:
+    """The hub and the notebook servers, each with error pages for people and for programs."""
+    hub = f"server hub 127.0.0.1:{_needed('hub.port', settings.hub.port)}"
+    lines_hub = [
+        # A refused attempt is repeated after the connect timeout, at most one second.
+        "timeout connect 500ms",
+        f"retries {HUB_RETRIES}",
+        *_RETRY_READS_ONLY,
+        hub,
+    ]
+    lines_server = [
+        "retries 2",
+        *_RETRY_READS_ONLY,
+        # The map's value is address:port, where an IPv6 address has colons of its own.
+        "http-request set-dst var(txn.route),field(-2,:,0)",
+        "http-request set-dst-port var(txn.route),field(-1,:)",
+        "server any 0.0.0.0:0",
+    ]
+    parts = []
+    for name, lines in (("hub", lines_hub), ("servers", lines_server)):
+        parts.append(_section(f"backend {name} from base", _error_pages(name, "html") + lines))
+        parts.append(
+            _section(f"backend {name}-api from base", _error_pages(name, "json") + lines)
+        )
+    return "\n".join(parts)
+
+
+_RETRY_READS_ONLY = (
+    "acl reads method GET HEAD OPTIONS",
+    # Whatever may have reached the server is repeated only if that can do no harm; what never
+    # reached it (a refused connection) is always repeated.
+    "http-request disable-l7-retry unless reads",
+)
+
+
+def _error_pages(name: str, kind: str) -> list[str]:
+    page = _path("the package's directory", PAGES / f"{name}.{kind}")
+    media = "text/html; charset=utf-8" if kind == "html" else "application/json"
+    return [
+        f'http-error status {status} content-type "{media}" file {page} '
+        "hdr Cache-Control no-store hdr Retry-After 3"
+        for status in (502, 503, 504)
+    ]
+
+
+def _iam(settings: Settings) -> str:
+    port = _needed("local.iam_port", settings.local.iam_port)
+    backend = _needed("local.iam_backend_port", settings.local.iam_backend_port)
+    keys = _path("state_dir", jwks_file(settings))
+    frontend = [
+        _bind(settings, port, tls=_is_https(settings.iam.issuer)),
+        "http-request set-var(txn.path) path",
+        *_WHO_ASKED,
+        (
+            "http-request return status 200 content-type application/json "
+            f"file {keys} if {{ path /oauth/jwks.json }}"
+        ),
+        "acl password_post method POST",
+        "acl protocol path_beg /oauth/ /scim/",
+        *_login_limit(settings, "password_post !protocol"),
+        "compression algo gzip",
+        f"compression type {_COMPRESSED}",
+        "default_backend iam",
+    ]
+    lines = [
+        "timeout connect 500ms",
+        "retries 20",
+        *_RETRY_READS_ONLY,
+        f"server iam 127.0.0.1:{backend}",
+    ]
+    return "\n".join(
+        [
+            _section("frontend iam from base", frontend),
+            _section("backend iam from base", _error_pages("iam", "html") + lines),
+        ]
+    )
+
+
+def _object_storage(settings: Settings) -> str:
+    """S3 as it came: SigV4 covers the host, the path and headers, so none is changed."""
+    port = _needed("local.s3_port", settings.local.s3_port)
+    backend = _needed("local.s3_backend_port", settings.local.s3_backend_port)
+    page = _path("the package's directory", PAGES / "s3.xml")
+    frontend = [
+        _bind(settings, port, tls=_is_https(settings.storage.endpoint)),
+        "http-request set-var(txn.path) path",
+        "default_backend s3",
+    ]
+    lines = [
+        *(
+            f"http-error status {status} content-type application/xml file {page}"
+            for status in (502, 503, 504)
+        ),
+        "timeout connect 500ms",
+        "timeout server 30m",
+        # Clients of S3 retry by themselves, and give up waiting after a few seconds.
+        "retries 8",
+        "retry-on conn-failure",
+        f"server s3 127.0.0.1:{backend}",
+    ]
+    return "\n".join(
+        [
+            _section("frontend s3 from base", frontend),
+            _section("backend s3 from base", lines),
+        ]
+    )
+
+
+def _section(title: str, lines: list[str]) -> str:
+    return f"{title}\n" + "".join(f"    {line}\n" for line in lines)

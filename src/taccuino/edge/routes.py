@@ -1,0 +1,184 @@
+"""JupyterHub's proxy over the edge: each route is an entry in HAProxy's map."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from jupyterhub.proxy import Proxy
+from traitlets import Bool, Float, Unicode
+
+from .routemap import Route, format_map, parse_map, parse_target, route_key, route_of
+from .runtime import EdgeError, EdgeUnreachableError, RuntimeAPI
+
+__all__ = ["RouteTable"]
+
+
+class RouteTable(Proxy):
+    """The routes, in HAProxy's memory and in the file that HAProxy starts with.
+
+    The file is written first, then the running HAProxy is told. If either side dies in
+    between, they converge: an HAProxy that restarts loads the file; what a crash of the hub
+    left half done shows in :meth:`get_all_routes`, which tells what HAProxy really holds, and
+    the hub's ``check_routes`` mends it.
+
+    The hub's own route ``/`` is not in the map: the edge sends there whatever no route matches.
+    """
+
+    should_start = Bool(False, help="The edge is supervised beside the hub, not started by it.")
+    admin_socket = Unicode(config=True, help="Path of HAProxy's admin socket.")
+    routes_file = Unicode(
+        config=True, help="Path of the map file, as HAProxy's configuration names it."
+    )
+    patience = Float(
+        5.0,
+        config=True,
+        help="Seconds to wait for an HAProxy that is not there (it may be restarting).",
+    )
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._runtime = RuntimeAPI(Path(self.admin_socket))
+        self._file = Path(self.routes_file)
+        self._routes: dict[str, Route] | None = None
+        self._default: dict[str, Any] | None = None
+        self._changing = asyncio.Lock()
+
+    async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
+        """Send requests below ``routespec`` to ``target``; replaces the route if it is there.
+
+        Raises
+        ------
+        EdgeError
+            If the route is none the edge can serve, or HAProxy can't be told; then nothing
+            has changed.
+        """
+        routespec = self.validate_routespec(routespec)
+        if data.get("hub") and routespec == "/":
+            self._default = {"routespec": routespec, "target": target, "data": data}
+            return
+        route = Route(routespec, target, await _address(target), data)
+        async with self._changing:
+            await self._change(route.key, route)
+
+    async def delete_route(self, routespec: str) -> None:
+        """Remove a route if it exists.
+
+        An HAProxy that does not run is no error: it starts without the route.
+        """
+        routespec = self.validate_routespec(routespec)
+        if routespec == "/" and self._default:
+            self._default = None
+            return
+        async with self._changing:
+            await self._change(route_key(routespec), None)
+
+    async def get_all_routes(self) -> dict[str, dict[str, Any]]:
+        """What HAProxy holds, with the data that belongs to it, and the hub's own route."""
+        async with self._changing:
+            held = await self._patiently(lambda: self._runtime.show_map(self.routes_file))
+            known = await self._load()
+        routes = {}
+        for key, address in held.items():
+            route = known.get(key)
+            if route is None or route.address != address:
+                route = route_of(key, address)
+            if route is None:
+                self.log.warning("The edge holds no route in %s %s", key, address)
+                continue
+            routes[route.routespec] = {
+                "routespec": route.routespec,
+                "target": route.target,
+                "data": route.data,
+            }
+        if self._default:
+            routes["/"] = self._default
+        return routes
+
+    async def _change(self, key: str, route: Route | None) -> None:
+        """Set or remove one route: first in the file, then in HAProxy; all or nothing."""
+        before = await self._load()
+        after = {name: known for name, known in before.items() if name != key}
+        if route is not None:
+            after[key] = route
+        if after != before:
+            await self._save(after)
+        try:
+            if route is not None:
+                entry = {key: route.address}
+                await self._patiently(lambda: self._runtime.put(self.routes_file, entry))
+            else:
+                await self._runtime.remove(self.routes_file, [key])
+        except EdgeUnreachableError as error:
+            if route is None:
+                self.log.warning("Removed the route %s from the file only: %s", key, error)
+                return
+            await self._save(before)
+            raise
+        except EdgeError:
+            await self._save(before)
+            raise
+
+    async def _patiently(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Call HAProxy; if it is not there, again until ``patience`` is over."""
+        limit = time.monotonic() + self.patience
+        while True:
+            try:
+                return await call()
+            except EdgeUnreachableError:
+                if time.monotonic() > limit:
+                    raise
+            await asyncio.sleep(0.1)
+
+    async def _load(self) -> dict[str, Route]:
+        """The routes by key; read from the file once."""
+        if self._routes is None:
+            try:
+                text = await asyncio.to_thread(self._file.read_text, encoding="utf-8")
+            except FileNotFoundError:
+                text = ""
+            except OSError as error:
+                raise EdgeError(f"{self._file}: {error.strerror}") from error
+            self._routes, faults = parse_map(text)
+            for line in faults:
+                self.log.warning("%s: not understood: %.200s", self._file, line)
+        return self._routes
+
+    async def _save(self, routes: dict[str, Route]) -> None:
+        try:
+            await asyncio.to_thread(_replace, self._file, format_map(routes.values()))
+        except OSError as error:
+            raise EdgeError(f"{self._file}: {error.strerror}; no route was changed") from error
+        self._routes = routes
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file in one step, mode 0600.
+
+    Not synced to the disk: after a power cut there are no servers to route to.
+    """
+    new = file.with_name(file.name + ".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    new.replace(file)
+
+
+async def _address(target: str) -> str:
+    """The ``address:port`` of a target; HAProxy takes no names, so they are looked up here."""
+    where = parse_target(target)
+    if where.is_address:
+        return f"{where.host}:{where.port}"
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise EdgeError(f"target {target}: {where.host} is no known host: {error}") from error
+    # IPv4 first: notebook servers listen there, and a name may have both.
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+    return f"{found[0][4][0]}:{where.port}"
