@@ -1,0 +1,55 @@
+"""The engines: what runs notebook servers in containers, and answers for them.
+
+``NotebookSpawner`` (``PodmanSpawner``, ``DockerEngineSpawner``) starts, watches and stops one
+user's server; ``ServerStorage`` is all it knows of storage. Around it: the engine's API
+(``engine``), a container's rights and limits (``container``), networks and the firewall that
+keep servers apart, ranges of uids, the words for failures, and ``reconcile``, which removes
+what no server owns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import EngineError
+from .storage_port import Attachment, Bind, NoStorage, ServerStorage
+
+if TYPE_CHECKING:
+    from .configuration import configure
+    from .engine import check
+    from .orphans import reconcile
+    from .spawner import DockerEngineSpawner, NotebookSpawner, PodmanSpawner, StartFailure
+
+__all__ = [
+    "Attachment",
+    "Bind",
+    "DockerEngineSpawner",
+    "EngineError",
+    "NoStorage",
+    "NotebookSpawner",
+    "PodmanSpawner",
+    "ServerStorage",
+    "StartFailure",
+    "check",
+    "configure",
+    "reconcile",
+]
+
+_HOMES = {
+    "DockerEngineSpawner": "spawner",
+    "NotebookSpawner": "spawner",
+    "PodmanSpawner": "spawner",
+    "StartFailure": "spawner",
+    "check": "engine",
+    "configure": "configuration",
+    "reconcile": "orphans",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the heavy parts (JupyterHub, docker-py) when they are asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,0 +1,62 @@
+"""A user's storage as their servers share it: attached by the first, let go by the last."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+from taccuino.errors import TaccuinoError
+
+from .errors import StorageUnavailableError
+from .storage_port import Attachment, ServerStorage
+from .uid_ranges import UidRange
+
+__all__ = ["SharedStorage"]
+
+log = logging.getLogger(__name__)
+
+_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+
+class SharedStorage:
+    """One user's storage; attaching and letting go of it never overlap."""
+
+    def __init__(self, username: str) -> None:
+        self._username = username
+        self._lock = _locks.setdefault(username, asyncio.Lock())
+
+    async def attach(
+        self, storage: ServerStorage, uids: UidRange, report: Callable[[str], None]
+    ) -> Attachment:
+        """Attach the storage.
+
+        Raises
+        ------
+        StorageUnavailableError
+            With the storage's own sentence, where no workarea can be had.
+        """
+        async with self._lock:
+            try:
+                return await storage.attach(self._username, uids.uid, uids.uid, report)
+            except TaccuinoError as error:
+                words = getattr(error, "user_message", str(error))
+                raise StorageUnavailableError(words) from error
+            except Exception as error:
+                log.exception("The storage of %s failed", self._username)
+                raise StorageUnavailableError("its service failed.") from error
+
+    async def detach(self, storage: ServerStorage, in_use: Callable[[], bool]) -> None:
+        """Let go of the storage, unless a server of the user has it or starts."""
+        async with self._lock:
+            if in_use():
+                return
+            try:
+                await storage.detach(self._username, self._report)
+            except Exception:
+                # Files that wait for their upload are kept in the mount plane's cache.
+                log.exception("The storage of %s was not let go", self._username)
+
+    def _report(self, message: str) -> None:
+        log.info("%s: %s", self._username, message)

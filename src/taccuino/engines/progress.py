@@ -1,0 +1,84 @@
+"""A start's progress: real events, kept so that a page that is loaded again sees them all."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+__all__ = ["Phase", "StartProgress"]
+
+Phase = Literal["storage", "container", "jupyter", "ready"]
+
+_PHASES: dict[Phase, tuple[int, str]] = {
+    "storage": (10, "Preparing your storage"),
+    "container": (35, "Creating your container"),
+    "jupyter": (60, "Starting Jupyter"),
+    "ready": (95, "Your server is ready"),
+}
+
+
+class StartProgress:
+    """The events of one start, in JupyterHub's form for its progress page."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.phase: Phase | None = None
+        self.last_progress = time.monotonic()
+        """When the start last got on: ``time.monotonic()``, seconds."""
+        self._closed = False
+        self._changed = asyncio.Event()
+
+    @property
+    def sentence(self) -> str:
+        """What is being done now."""
+        return _PHASES[self.phase][1] if self.phase else "Server requested"
+
+    def enter(self, phase: Phase) -> None:
+        """Say that a phase begins; a phase that was entered already is not said again."""
+        if phase != self.phase:
+            self.phase = phase
+            percent, sentence = _PHASES[phase]
+            self._say({"progress": percent, "message": sentence, "phase": phase})
+
+    def detail(self, message: str) -> None:
+        """Say how the phase goes on."""
+        self._say({"message": message, "phase": self.phase, "level": "detail"})
+
+    def notice(self, message: str) -> None:
+        """Say what the user should know: a fault that is worked around, or another attempt."""
+        self._say({"message": message, "phase": self.phase, "level": "warning"})
+
+    def restart(self) -> None:
+        """Begin again: the next attempt's phases are said anew."""
+        self.phase = None
+        self.last_progress = time.monotonic()
+
+    def close(self) -> None:
+        """End every reader's stream."""
+        self._closed = True
+        self._wake()
+
+    async def stream(self) -> AsyncIterator[dict[str, Any]]:
+        """Every event from the first on, until the start has ended."""
+        seen = 0
+        while True:
+            changed = self._changed
+            while seen < len(self.events):
+                yield dict(self.events[seen])
+                seen += 1
+            if self._closed:
+                return
+            await changed.wait()
+
+    def _say(self, event: dict[str, Any]) -> None:
+        self.last_progress = time.monotonic()
+        if event in self.events[-1:]:
+            return
+        self.events.append(event)
+        self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()

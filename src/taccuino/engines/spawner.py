@@ -1,0 +1,498 @@
+"""``NotebookSpawner``: starts a user's notebook server, and answers for all that belongs to it.
+
+It is a ``DockerSpawner`` in its options and its place in JupyterHub. What it does otherwise:
+a start is told by the server and not found by polling, a death is noticed at once, a failure
+has a reason in words, and nothing of a server is ever left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import Any
+from urllib.parse import urlparse
+
+from dockerspawner import DockerSpawner
+from jupyterhub.spawner import SpawnException
+from traitlets import Any as AnyTrait
+from traitlets import Float, Instance, Unicode, default
+
+from taccuino.naming import slug
+from taccuino.settings import Settings, parse_size
+
+from . import firewall
+from .attachment import SharedStorage
+from .container import SERVER_LABEL, USER_LABEL, ContainerSpec
+from .engine import DockerEngine, Engine, engine_for
+from .environment import notebook_environment, server_api
+from .errors import (
+    ContainerExitedError,
+    EngineError,
+    EngineUnreachableError,
+    ServerFailedError,
+    StartStalledError,
+)
+from .failures import Evidence, Failure, clean_log, explain_failure
+from .progress import StartProgress
+from .readiness import wait_until_answers
+from .server import ServerContainer
+from .storage_port import Attachment, Bind, NoStorage, ServerStorage
+from .uid_ranges import UidRange, UidRanges
+
+__all__ = ["DockerEngineSpawner", "NotebookSpawner", "PodmanSpawner", "StartFailure"]
+
+_RECONNECT_SECONDS = 15.0
+
+
+class StartFailure(SpawnException):
+    """A start that failed, as JupyterHub's pages and API tell it: words, and no trace."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(
+            failure.message,
+            reason=failure.reason,
+            message_html=failure.html,
+            status_code=failure.status,
+        )
+        self.failure = failure
+        self.jupyterhub_message = failure.message
+        self.jupyterhub_html_message = failure.html
+
+
+class NotebookSpawner(DockerSpawner):
+    """A user's notebook server in an unprivileged container with a network of its own.
+
+    ``image``, ``cpu_limit``, ``mem_limit`` and ``interface`` are set from the user's options
+    by the hub, which has validated them.
+    """
+
+    settings = Instance(Settings, config=True, help="Taccuino's settings, resolved.")
+    storage = AnyTrait(
+        config=True,
+        help="""The users' storage: a function of the spawner that gives a ``ServerStorage``.
+
+        traitlets copies configured objects for each spawner, but not functions.
+        """,
+    )
+    interface = Unicode("lab", help="``lab`` or ``notebook``: what the user asked for.")
+    term_timeout = Float(
+        10.0, config=True, help="Seconds a server has to end by itself when it is stopped."
+    )
+
+    _background: set[asyncio.Task[None]] = set()
+    _firewalled = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.last_failure: dict[str, Any] | None = None
+        self._progress = StartProgress()
+        self._starting: asyncio.Task[Any] | None = None
+        self._stopping = False
+        self._cancelled = ""
+        self._told: asyncio.Future[None] | None = None
+        self._attachment = Attachment()
+        self._poll_lock = asyncio.Lock()
+        self._server_container: ServerContainer | None = None
+        super().__init__(*args, **kwargs)
+
+    # -- what JupyterHub's and DockerSpawner's traits ask for
+
+    @default("object_name")
+    def _object_name_default(self) -> str:
+        name = f"taccuino-{self.settings.port}-{slug(self.user.name)}"
+        return f"{name}.{slug(self.name)}" if self.name else name
+
+    @default("storage")
+    def _default_storage(self) -> Any:
+        return lambda _spawner: NoStorage()
+
+    @property
+    def client(self) -> Any:
+        """The engine's blocking client, for what DockerSpawner does by itself."""
+        return self.engine.client
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that the settings name."""
+        return engine_for(self.settings.engine)
+
+    @property
+    def container(self) -> ServerContainer:
+        """The server's container and network, made or not."""
+        if self._server_container is None:
+            labels = {USER_LABEL: self.user.name, SERVER_LABEL: self.name or ""}
+            self._server_container = ServerContainer(
+                self.settings, self.engine, self.object_name, labels
+            )
+        return self._server_container
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take up a server that ran before the hub was started again."""
+        super().load_state(state)
+        self.last_failure = state.get("last_failure")
+        self.container.load_state(state.get("server") or {})
+
+    def get_state(self) -> dict[str, Any]:
+        """What a hub that starts again must know; also why the last server ended."""
+        state: dict[str, Any] = super().get_state()
+        if self.object_id:
+            state["server"] = self.container.as_state()
+        if self.last_failure:
+            state["last_failure"] = self.last_failure
+        return state
+
+    def clear_state(self) -> None:
+        """Forget the server, but not why it ended."""
+        super().clear_state()
+        self.object_id = ""
+
+    def get_env(self) -> dict[str, str]:
+        """The server's environment: ours, the storage's, then JupyterHub's."""
+        api, _ = server_api(self.settings, self.container.gateway)
+        self.hub_connect_url = api.removesuffix(urlparse(self.hub.api_url).path)
+        ours = notebook_environment(
+            self.settings, self.user.name, self.interface, self._attachment
+        )
+        return {**ours, **super().get_env()}
+
+    # -- start
+
+    async def start(self) -> str:
+        """Start the server; returns its address once it is ready.
+
+        Raises
+        ------
+        StartFailure
+            With the reason in words; all that the start had made is removed by then.
+        """
+        progress = self._progress
+        self._starting = asyncio.current_task()
+        self.last_failure = None
+        try:
+            return await self._attempts(progress)
+        except asyncio.CancelledError:
+            await asyncio.shield(asyncio.ensure_future(self._clean_up()))
+            if not self._cancelled:
+                raise
+            failure = Failure("cancelled", self._cancelled, retryable=False, status=409)
+            raise StartFailure(failure) from None
+        finally:
+            self._starting, self._cancelled = None, ""
+            progress.close()
+            self._progress = StartProgress()
+
+    def cancel_start(self, message: str = "The start was stopped.") -> bool:
+        """Give a pending start up and clean up after it; whether there was one."""
+        if self._starting is None or self._cancelled:
+            return False
+        self._cancelled = message
+        return self._starting.cancel()
+
+    async def _attempts(self, progress: StartProgress) -> str:
+        limit = self.settings.engine.start_attempts
+        for attempt in range(1, limit + 1):
+            try:
+                return await self._with_patience(self._attempt(progress), progress)
+            except Exception as error:
+                failure = await self._explain(error, progress)
+                self.log.warning(
+                    "Start %d of %d of %s failed (%s): %s",
+                    *(attempt, limit, self._log_name, failure.reason, error),
+                    exc_info=failure.reason == "internal",
+                )
+                await self._clean_up(keep_storage=failure.retryable and attempt < limit)
+                if not failure.retryable or attempt == limit:
+                    self.last_failure = failure.as_state()
+                    raise StartFailure(failure) from error
+                progress.notice(f"{failure.message} Trying again ({attempt + 1} of {limit}).")
+                progress.restart()
+                if isinstance(error, EngineUnreachableError):
+                    await self.engine.wait_reachable(_RECONNECT_SECONDS)
+        raise AssertionError("start_attempts is at least 1")
+
+    async def _with_patience(
+        self, attempt: Coroutine[Any, Any, str], progress: StartProgress
+    ) -> str:
+        """Run an attempt for as long as it makes progress."""
+        timeout = self.settings.engine.start_timeout
+        task = asyncio.ensure_future(attempt)
+        try:
+            while not task.done():
+                left = progress.last_progress + timeout - time.monotonic()
+                if left <= 0:
+                    raise StartStalledError(f"no progress in {timeout:g} s")
+                await asyncio.wait({task}, timeout=left)
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+
+    async def _attempt(self, progress: StartProgress) -> str:
+        self._told = asyncio.get_running_loop().create_future()
+        await self._ensure_firewall()
+        progress.enter("storage")
+        uids = await self._uids()
+        attaching = asyncio.ensure_future(self._attach(uids, progress))
+        networking = asyncio.ensure_future(self.container.make_network())
+        try:
+            await asyncio.gather(attaching, networking)
+        finally:
+            for task in (attaching, networking):
+                task.cancel()
+            await asyncio.wait({attaching, networking})
+        for fault in self._attachment.faults:
+            progress.notice(fault)
+        progress.enter("container")
+        await self.container.create(self._container_spec(uids))
+        self.object_id = self.container.id
+        await self.container.start(self._died_alone)
+        progress.enter("jupyter")
+        await self._until_ready()
+        progress.enter("ready")
+        return f"http://{self.container.ip}:{self.port}"
+
+    async def _ensure_firewall(self) -> None:
+        """Once for each hub: the rules are the same for all servers."""
+        if not NotebookSpawner._firewalled:
+            await firewall.ensure(self.settings)
+            NotebookSpawner._firewalled = True
+
+    async def _uids(self) -> UidRange:
+        """The user's host uids; podman maps a range of its own for each user."""
+        engine = self.settings.engine
+        path = self.settings.state_dir / "engine/uid-ranges.json"
+        return await asyncio.to_thread(
+            UidRanges(path, engine.uid_base).range_for, self.user.name
+        )
+
+    def _userns_mode(self, uids: UidRange) -> str:
+        return uids.userns_mode
+
+    def _container_spec(self, uids: UidRange) -> ContainerSpec:
+        flavour = self.settings.flavours[0]
+        cpus: float = self.cpu_limit or flavour.cpus[0]
+        memory: int = self.mem_limit or parse_size(flavour.memory[0])
+        self.set_trait("cpu_limit", cpus)
+        self.set_trait("mem_limit", memory)
+        _, hosts = server_api(self.settings, self.container.gateway)
+        return ContainerSpec(
+            image=self.image,
+            environment=self.get_env(),
+            labels=self.container.labels,
+            network=self.container.network,
+            cpus=cpus,
+            memory=memory,
+            pids_limit=self.settings.engine.pids_limit,
+            log_driver=self.engine.log_driver,
+            binds=(*self._attachment.binds, *self._site_binds()),
+            hosts=hosts,
+            userns_mode=self._userns_mode(uids),
+            command=[*self.cmd, *self.get_args()] if self.cmd else (),
+        )
+
+    def _site_binds(self) -> list[Bind]:
+        """What the operator configured as ``DockerSpawner.volumes``: an institute's data."""
+        return [
+            Bind(
+                source,
+                volume["bind"],
+                volume["mode"] == "ro",
+                volume.get("propagation", "rslave"),
+            )
+            for source, volume in self.volume_binds.items()
+        ]
+
+    async def _until_ready(self) -> None:
+        """Wait until the server says that it is ready, or answers, or has ended."""
+        assert self._told is not None
+        base = self.server.base_url if self.server else "/"
+        told = self._told
+        answering = asyncio.ensure_future(
+            wait_until_answers(self.container.ip, self.port, f"{base}api")
+        )
+        dying = asyncio.ensure_future(self.container.wait_dead())
+        try:
+            await asyncio.wait({told, answering, dying}, return_when=asyncio.FIRST_COMPLETED)
+            if told.done():
+                told.result()
+            elif answering.done():
+                answering.result()
+            else:
+                raise ContainerExitedError("the container ended before its server was ready")
+        finally:
+            answering.cancel()
+            dying.cancel()
+
+    def server_event(self, phase: str, message: str = "") -> None:
+        """Take in what the server tells of its start (``POST /servers/events``)."""
+        told = self._told
+        if self._starting is None or told is None or told.done():
+            self.log.debug("%s says %s: %s", self._log_name, phase, message)
+            return
+        if phase == "ready":
+            told.set_result(None)
+        elif phase == "failed":
+            words = clean_log(message).replace("\n", " ")
+            told.set_exception(ServerFailedError(words or "it did not say why"))
+        elif message:
+            self._progress.detail(clean_log(message).replace("\n", " "))
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """The start's events, for JupyterHub's progress page and API."""
+        async for event in self._progress.stream():
+            yield event
+
+    async def _explain(
+        self, error: BaseException | None, progress: StartProgress | None = None
+    ) -> Failure:
+        """Gather what is known before the container goes, and put it into words."""
+        code, log = None, ""
+        if self.container.id and not isinstance(error, EngineUnreachableError):
+            try:
+                code = await self.container.exit_code()
+                log = await self.container.log_tail()
+            except EngineError as trouble:
+                self.log.warning("Nothing is known of %s's end: %s", self._log_name, trouble)
+        return explain_failure(
+            Evidence(
+                error=error,
+                image=self.image,
+                memory=int(self.mem_limit or 0),
+                phase=progress.sentence if progress else "",
+                exit_code=code,
+                oom_kills=self.container.oom_kills(),
+                log=log,
+                was_ready=progress is None,
+            )
+        )
+
+    # -- storage
+
+    @property
+    def _server_storage(self) -> ServerStorage:
+        storage = self.storage
+        return storage if hasattr(storage, "attach") else storage(self)  # type: ignore[no-any-return]
+
+    @property
+    def holds_storage(self) -> bool:
+        """Whether this server needs its user's storage now."""
+        return self._starting is not None or bool(self.object_id)
+
+    async def _attach(self, uids: UidRange, progress: StartProgress) -> None:
+        shared = SharedStorage(self.user.name)
+        self._attachment = await shared.attach(self._server_storage, uids, progress.detail)
+
+    async def _detach(self) -> None:
+        def in_use() -> bool:
+            spawners = getattr(self.user, "spawners", {self.name: self})
+            return any(one.holds_storage for one in spawners.values())
+
+        await SharedStorage(self.user.name).detach(self._server_storage, in_use)
+
+    # -- life and end
+
+    async def poll(self) -> int | None:
+        """``None`` while the server runs, or nobody knows; else its exit code.
+
+        An engine that can't be asked is no reason to stop a server. Of a server that ended,
+        the reason is kept and all that belonged to it is removed: JupyterHub calls ``stop``
+        only for those that run.
+        """
+        if self._starting is not None or self._stopping or self.container.watched_alive:
+            return None
+        async with self._poll_lock:
+            if not self.object_id:
+                return 0
+            try:
+                if await self.container.running(self._died_alone):
+                    return None
+                failure = await self._explain(None)
+            except EngineError as error:
+                self.log.warning("Is %s running? %s", self._log_name, error)
+                return None
+            if failure.exit_code != 0:
+                self.log.warning("%s ended: %s", self._log_name, failure.message)
+                self.last_failure = failure.as_state()
+            await self._clean_up()
+            return 1 if failure.exit_code is None else failure.exit_code
+
+    def _died_alone(self) -> None:
+        """A running server's process ended: tell the hub now, not at its next look."""
+        if self._starting is None and not self._stopping and not self._spawn_pending:
+            self._in_background(self.poll_and_notify())
+
+    async def stop(self, now: bool = False) -> None:
+        """Stop the server, then upload and unmount, then remove what it had."""
+        if self._starting is not None:
+            starting = self._starting
+            self.cancel_start()
+            await asyncio.wait({starting})
+            return
+        self._stopping = True
+        try:
+            try:
+                await self._stop_container(now=now)
+            except EngineUnreachableError:
+                await self.engine.wait_reachable(_RECONNECT_SECONDS)
+                await self._stop_container(now=now)
+            self.object_id = ""
+            await self._detach()
+        finally:
+            self._stopping = False
+        self.clear_state()
+
+    async def _stop_container(self, *, now: bool) -> None:
+        if self.container.id and not now:
+            await self.container.terminate(self.term_timeout)
+        await self.container.remove()
+
+    async def _clean_up(self, *, keep_storage: bool = False) -> None:
+        """Remove container and network; let go of the storage in the background.
+
+        What an unreachable engine keeps is removed by ``reconcile`` later.
+        """
+        try:
+            await self.container.remove()
+        except EngineError as error:
+            self.log.warning("Left for reconcile: %s", error)
+        self.object_id = ""
+        if not keep_storage:
+            self._in_background(self._detach())
+
+    def _in_background(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def notices(self) -> list[dict[str, str]]:
+        """What the user should be told while the server runs."""
+        kills = self.container.oom_kills()
+        if not kills:
+            return []
+        times = "A process" if kills == 1 else f"{kills} processes"
+        return [
+            {
+                "id": f"oom-{kills}",
+                "level": "warning",
+                "message": f"{times} of your server, such as a notebook's kernel, used more "
+                "than its memory and was ended. Start a server with more memory, or work on "
+                "less data at once.",
+            }
+        ]
+
+
+class PodmanSpawner(NotebookSpawner):
+    """Notebook servers in podman, each user in a range of host uids of their own."""
+
+
+class DockerEngineSpawner(NotebookSpawner):
+    """Notebook servers in Docker, which has one mapping of uids for its whole daemon."""
+
+    async def _uids(self) -> UidRange:
+        engine = self.engine
+        assert isinstance(engine, DockerEngine)
+        return UidRange(await engine.uid_offset())
+
+    def _userns_mode(self, uids: UidRange) -> str:  # noqa: ARG002 - the daemon's own applies
+        return ""

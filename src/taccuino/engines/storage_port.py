@@ -1,0 +1,75 @@
+"""What a spawner knows of storage: a protocol, so that engines and storage never meet.
+
+The hub implements it over the mount plane; a test, or a site without object storage, over
+nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+__all__ = ["Attachment", "Bind", "NoStorage", "ServerStorage"]
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A directory of the host that a container sees at ``target``.
+
+    ``rslave`` lets a mount that the host makes, or makes again, after the container's start
+    appear inside; nothing that happens inside ever reaches the host's mounts.
+    """
+
+    source: Path
+    target: str
+    read_only: bool = False
+    propagation: str = "rslave"
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A user's storage, ready for a container."""
+
+    binds: tuple[Bind, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+    """Sentences for the user; none when every mount is usable."""
+
+
+class ServerStorage(Protocol):
+    """Attaches a user's storage before a start and lets go of it after a stop."""
+
+    async def attach(
+        self, username: str, uid: int, gid: int, report: Callable[[str], None]
+    ) -> Attachment:
+        """Make the user's directories usable by the host's ``uid``; idempotent.
+
+        Raises
+        ------
+        TaccuinoError
+            Only where no workarea can be had; any other fault is in the attachment.
+        """
+        ...
+
+    async def detach(self, username: str, report: Callable[[str], None]) -> None:
+        """Drain what waits for its upload, then unmount; idempotent."""
+        ...
+
+
+class NoStorage:
+    """No storage: all that a server writes is gone with it."""
+
+    async def attach(
+        self,
+        username: str,  # noqa: ARG002 - the protocol's
+        uid: int,  # noqa: ARG002
+        gid: int,  # noqa: ARG002
+        report: Callable[[str], None],  # noqa: ARG002
+    ) -> Attachment:
+        """Nothing to bind."""
+        return Attachment()
+
+    async def detach(self, username: str, report: Callable[[str], None]) -> None:
+        """Nothing to let go of."""
