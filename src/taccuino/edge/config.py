@@ -17,7 +17,7 @@ from taccuino.settings import Settings
 
 from .runtime import EdgeError
 
-__all__ = ["IAM_COOKIE", "KEY_OF_PATH", "chroot_directory", "haproxy_config", "jwks_file"]
+__all__ = ["IAM_COOKIE", "KEY_OF_PATH", "chroot_directory", "haproxy_config"]
 
 IAM_COOKIE = "taccuino-iam"
 """The embedded IAM's session cookie. Cookies ignore ports, so a browser sends it to the service
@@ -43,33 +43,48 @@ def chroot_directory(settings: Settings) -> Path:
     return settings.state_dir / "edge/chroot"
 
 
-def jwks_file(settings: Settings) -> Path:
-    """The embedded IAM's keys with ``x5c``, which the edge serves in the IAM's stead."""
-    return settings.state_dir / "iam/jwks.json"
-
-
-def haproxy_config(settings: Settings, *, user: str | None = "haproxy") -> str:
+def haproxy_config(
+    settings: Settings,
+    *,
+    iam_backend: str | None = None,
+    s3_backend: str | None = None,
+    jwks_file: Path | None = None,
+    user: str | None = None,
+) -> str:
     """The whole configuration.
 
     Parameters
     ----------
     settings
-        The resolved settings: ports are known. The embedded IAM's and object storage's
-        frontends are there if their ports are; each speaks TLS if its public address
-        (``iam.issuer``, ``storage.endpoint``) says https.
+        The resolved settings: ports are known.
+    iam_backend, s3_backend
+        Address and port of the embedded IAM and object storage behind their frontends, which
+        are left out with None. Each frontend speaks TLS if its public address (``iam.issuer``,
+        ``storage.endpoint``) says https.
+    jwks_file
+        The embedded IAM's keys with ``x5c``, which the edge serves in the IAM's stead.
     user
-        User and group HAProxy becomes after its start; None keeps the one that starts it.
+        User and group HAProxy becomes after its start, locked into :func:`chroot_directory`;
+        None keeps the one that starts it.
 
     Raises
     ------
     EdgeError
         If a setting that is needed is missing, or can't be written into the configuration.
     """
-    sections = [_global(settings, user), _BASE, _service(settings), _backends(settings)]
-    if settings.local.iam_port is not None:
-        sections.append(_iam(settings))
-    if settings.local.s3_port is not None:
-        sections.append(_object_storage(settings))
+    plain_siblings = (iam_backend is not None and not _is_https(settings.iam.issuer)) or (
+        s3_backend is not None and not _is_https(settings.storage.endpoint)
+    )
+    sections = [
+        _global(settings, user),
+        _BASE,
+        _service(settings, hsts=settings.edge.certificate is not None and not plain_siblings),
+        _backends(settings),
+    ]
+    if iam_backend is not None:
+        sections.append(_iam(settings, iam_backend, jwks_file))
+    if s3_backend is not None:
+        sections.append(_object_storage(settings, s3_backend))
     header = "# Written by Taccuino from its settings; changes here are lost.\n"
     return header + "\n".join(sections)
 
@@ -172,7 +187,12 @@ _BASE = r"""defaults base
 """
 
 
-def _service(settings: Settings) -> str:
+def _service(settings: Settings, *, hsts: bool) -> str:
+    """The service itself.
+
+    HSTS holds for every port of a host (RFC 6797, section 8.3): with it, browsers would no
+    longer reach an IAM or a storage that is served without TLS at the same name.
+    """
     routes = _path("edge.routes_file", settings.edge.routes_file)
     tls = settings.edge.certificate is not None
     lines = [
@@ -209,23 +229,11 @@ def _service(settings: Settings) -> str:
         ),
         "http-after-response del-header Server",
     ]
-    if tls and not _plain_http_siblings(settings):
+    if hsts:
         lines.append(
             "http-after-response set-header Strict-Transport-Security max-age=31536000"
         )
     return _section("frontend service from base", lines)
-
-
-def _plain_http_siblings(settings: Settings) -> bool:
-    """Whether the IAM or object storage is served without TLS at the same host name.
-
-    HSTS holds for a host's every port (RFC 6797, section 8.3): browsers would no longer reach
-    them.
-    """
-    local = settings.local
-    return (local.iam_port is not None and not _is_https(settings.iam.issuer)) or (
-        local.s3_port is not None and not _is_https(settings.storage.endpoint)
-    )
 
 
 _WHO_ASKED = (
@@ -308,18 +316,17 @@ def _error_pages(name: str, kind: str) -> list[str]:
     ]
 
 
-def _iam(settings: Settings) -> str:
+def _iam(settings: Settings, backend: str, jwks_file: Path | None) -> str:
     port = _needed("local.iam_port", settings.local.iam_port)
-    backend = _needed("local.iam_backend_port", settings.local.iam_backend_port)
-    keys = _path("state_dir", jwks_file(settings))
+    keys = []
+    if jwks_file is not None:
+        answer = f"content-type application/json file {_path('state_dir', jwks_file)}"
+        keys = [f"http-request return status 200 {answer} if {{ path /oauth/jwks.json }}"]
     frontend = [
         _bind(settings, port, tls=_is_https(settings.iam.issuer)),
         "http-request set-var(txn.path) path",
         *_WHO_ASKED,
-        (
-            "http-request return status 200 content-type application/json "
-            f"file {keys} if {{ path /oauth/jwks.json }}"
-        ),
+        *keys,
         "acl password_post method POST",
         "acl protocol path_beg /oauth/ /scim/",
         *_login_limit(settings, "password_post !protocol"),
@@ -331,7 +338,7 @@ def _iam(settings: Settings) -> str:
         "timeout connect 500ms",
         "retries 20",
         *_RETRY_READS_ONLY,
-        f"server iam 127.0.0.1:{backend}",
+        f"server iam {backend}",
     ]
     return "\n".join(
         [
@@ -341,10 +348,9 @@ def _iam(settings: Settings) -> str:
     )
 
 
-def _object_storage(settings: Settings) -> str:
+def _object_storage(settings: Settings, backend: str) -> str:
     """S3 as it came: SigV4 covers the host, the path and headers, so none is changed."""
     port = _needed("local.s3_port", settings.local.s3_port)
-    backend = _needed("local.s3_backend_port", settings.local.s3_backend_port)
     page = _path("the package's directory", PAGES / "s3.xml")
     frontend = [
         _bind(settings, port, tls=_is_https(settings.storage.endpoint)),
@@ -361,7 +367,7 @@ def _object_storage(settings: Settings) -> str:
         # Clients of S3 retry by themselves, and give up waiting after a few seconds.
         "retries 8",
         "retry-on conn-failure",
-        f"server s3 127.0.0.1:{backend}",
+        f"server s3 {backend}",
     ]
     return "\n".join(
         [

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from taccuino.settings import Settings
 
-from .config import PAGES, chroot_directory, haproxy_config, jwks_file
+from .config import PAGES, chroot_directory, haproxy_config
 from .routemap import format_map, parse_map
 from .runtime import EdgeError, EdgeUnreachableError, RuntimeAPI
 
@@ -82,7 +82,13 @@ def prepare(settings: Settings) -> bool:
     if not routes.exists():
         routes.touch(mode=0o600)
         routes.write_text(format_map([]), encoding="utf-8")
-    text = haproxy_config(settings, user=_user())
+    text = haproxy_config(
+        settings,
+        iam_backend=_loopback(settings.local.iam_backend_port),
+        s3_backend=_loopback(settings.local.s3_backend_port),
+        jwks_file=_jwks_file(settings),
+        user=_user(),
+    )
     changed = not path.exists() or path.read_text(encoding="utf-8") != text
     stale = not changed and any(_newer(read, path) for read in _read_by_haproxy(settings))
     if changed or stale:
@@ -109,9 +115,20 @@ def _read_by_haproxy(settings: Settings) -> list[Path]:
     files = list(PAGES.iterdir())
     if settings.edge.certificate is not None:
         files.append(settings.edge.certificate)
-    if settings.local.iam_port is not None:
-        files.append(jwks_file(settings))
+    if jwks_file := _jwks_file(settings):
+        files.append(jwks_file)
     return files
+
+
+def _loopback(port: int | None) -> str | None:
+    return None if port is None else f"127.0.0.1:{port}"
+
+
+def _jwks_file(settings: Settings) -> Path | None:
+    """The embedded IAM's keys, which the IAM writes before the edge is prepared."""
+    if settings.local.iam_backend_port is None:
+        return None
+    return settings.state_dir / "iam/jwks.json"
 
 
 def _newer(file: Path, than: Path) -> bool:
