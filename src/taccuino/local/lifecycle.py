@@ -95,8 +95,8 @@ def down(settings: Settings, report: Report) -> None:
         If something can't be stopped.
     """
     state = settings.state_dir
-    if not state.is_dir():
-        report("nothing runs: there is no state directory")
+    if not resolved_file(state).is_file():
+        report(f"nothing runs: {state} is not the state directory of an instance")
         return
     make_directories(state)
     supervision = Supervision(state)

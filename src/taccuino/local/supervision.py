@@ -59,7 +59,7 @@ def log_tail(path: Path, lines: int = 15) -> str:
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
-    return "\n".join(text.splitlines()[-lines:])
+    return "\n".join(text.splitlines()[-lines:]) if lines else ""
 
 
 class Supervision:

@@ -121,7 +121,11 @@ def _section(name: str, values: Mapping[str, str]) -> str:
 
 
 def _quoted(key: str, value: str) -> str:
-    for quote in ('"', "'"):
-        if quote not in value:
-            return f"{quote}{value}{quote}"
-    raise ServiceError(f"the variable {key} has both kinds of quotes in it; leave one out")
+    # supervisord has no escapes, and strips quotes of both kinds off a value's ends.
+    if value.strip("\"'") == value:
+        for quote in ('"', "'"):
+            if quote not in value:
+                return f"{quote}{value}{quote}"
+    raise ServiceError(
+        f"the variable {key} has quotes in it that supervisord's configuration can't hold"
+    )

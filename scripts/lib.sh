@@ -1,0 +1,113 @@
+# Shell code that the scripts share; sourced, with the checkout as the working directory.
+
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+export DEBIAN_FRONTEND=noninteractive
+# Byte code is written, whatever the shell says: without it the hub starts twice as slowly.
+unset PYTHONDONTWRITEBYTECODE
+
+venv=.venv
+
+# What the service needs from Debian; `python3-venv` is added where Python lacks ensurepip.
+service_packages=(
+    ca-certificates catatonit ceph-mon ceph-osd conmon curl e2fsprogs fuse3 haproxy iproute2
+    mmdebstrap mount netavark nftables podman procps radosgw runc uidmap util-linux
+)
+browser_packages=(chromium fonts-dejavu-core)
+
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+need_root() {
+    [ "$(id -u)" = 0 ] || die "run it as root: it installs packages, mounts and runs containers"
+}
+
+# step NAME COMMAND...: runs it with its output in a log; says how long it took, or shows the
+# end of the log. Steps are numbered up to $steps.
+step_number=0
+step() {
+    local name=$1 log began
+    shift
+    step_number=$((step_number + 1))
+    printf '[%d/%d] %s ... ' "$step_number" "$steps" "$name"
+    log=$(mktemp "${TMPDIR:-/tmp}/taccuino-step.XXXXXX")
+    began=$SECONDS
+    if "$@" >"$log" 2>&1 </dev/null; then
+        printf '%d s\n' $((SECONDS - began))
+        rm -f "$log"
+    else
+        printf 'failed after %d s\n' $((SECONDS - began))
+        tail -n 25 "$log" >&2
+        die "$name failed; the whole log is $log"
+    fi
+}
+
+# The first Python that is new enough.
+find_python() {
+    local candidate
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    die "Python 3.11 or newer is not there; install it: apt-get install python3"
+}
+
+# missing_packages NAME...: those that are not installed.
+missing_packages() {
+    local name
+    for name in "$@"; do
+        dpkg-query --show --showformat '${db:Status-Status}\n' "$name" 2>/dev/null |
+            grep -qx installed || printf '%s\n' "$name"
+    done
+}
+
+# install_packages NAME...: installs them; their own services are not started meanwhile, since
+# `taccuino up` runs each program with a configuration of its own.
+install_packages() {
+    command -v apt-get >/dev/null || die "there is no apt-get; Debian 12 or newer is needed"
+    # A source that has nothing to do with us may be broken: installing tells if one matters.
+    apt-get update || echo "apt-get update met errors; going on with what it has"
+    local policy=/usr/sbin/policy-rc.d ours=no status=0
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        ours=yes
+    fi
+    apt-get install --yes --no-install-recommends "$@" || status=$?
+    [ "$ours" = no ] || rm -f "$policy"
+    return "$status"
+}
+
+# ensure_packages NAME...: a step that is skipped when nothing is missing.
+ensure_packages() {
+    local missing
+    mapfile -t missing < <(missing_packages "$@")
+    [ "${#missing[@]}" = 0 ] || install_packages "${missing[@]}"
+}
+
+# ensure_venv: makes the virtual environment when the lock changed.
+ensure_venv() {
+    local stamp=$venv/.lock-hash wanted python
+    wanted=$(sha256sum requirements.lock pyproject.toml | sha256sum | cut -d' ' -f1)
+    if [ -x "$venv/bin/taccuino" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+        return
+    fi
+    python=$(find_python)
+    rm -f "$stamp"
+    "$venv/bin/python" -c 'import pip' 2>/dev/null || "$python" -m venv --clear "$venv"
+    "$venv/bin/python" -m pip install --no-input --require-hashes --no-deps \
+        --requirement requirements.lock
+    # The build backend is in the lock too, so nothing else is downloaded.
+    "$venv/bin/python" -m pip install --no-input --no-deps --no-build-isolation --editable .
+    printf '%s\n' "$wanted" >"$stamp"
+}
+
+# The package with `ensurepip`, where Python comes without it.
+venv_packages() {
+    local python
+    python=$(find_python)
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || printf 'python3-venv\n'
+}
