@@ -1,0 +1,5 @@
+"""The HTTP calls that this service adds to JupyterHub's: thin, the logic is elsewhere.
+
+``ready`` tells whether servers can be started; ``servers`` is what a notebook server tells the
+hub and asks of it; ``tokens`` is the broker's door.
+"""
