@@ -168,7 +168,8 @@ class Instance:
             names = self.podman(*command, "--filter", own).split()
             found += [f"{kind} {one}" for one in names if name in one]
         mounts = f"{self.settings.mount_plane.directory}/{name}/"
-        points = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").open()]
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        points = [line.split(" ")[4] for line in lines]
         return found + [f"mount {point}" for point in points if point.startswith(mounts)]
 
     @contextlib.contextmanager

@@ -71,7 +71,9 @@ def _start_task(supervision: Supervision, service: Service, report: Report) -> T
         began = time.monotonic()
         service.prepare()
         current = supervision.is_current(service)
-        if not current:
+        if current:
+            supervision.reload(service)
+        else:
             supervision.start(service)
         supervision.wait_ready(service, given_up)
         if given_up():

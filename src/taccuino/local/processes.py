@@ -63,8 +63,9 @@ def orphans(
                     process.cmdline()
                 )
             else:
-                stray = process.ppid() != supervisor and is_program(
-                    process.cmdline(), commands.get(name, ())
+                # HAProxy's workers have their master's command line: any ancestor counts.
+                stray = is_program(process.cmdline(), commands.get(name, ())) and (
+                    supervisor not in {parent.pid for parent in process.parents()}
                 )
         except psutil.Error:
             continue

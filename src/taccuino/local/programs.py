@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import sys
 from functools import lru_cache
@@ -17,7 +18,7 @@ from .podman import (
     write_podman_files,
 )
 from .probe import http_status, socket_answers
-from .service import Service
+from .service import SendSignal, Service
 
 __all__ = ["edge_service", "engine_service", "hub_service", "mount_plane_service"]
 
@@ -55,43 +56,35 @@ def engine_service(settings: Settings) -> Service:
 
 def edge_service(settings: Settings) -> Service:
     """HAProxy, in front of the hub, of the embedded IAM and of the embedded storage."""
-    from taccuino.edge import haproxy_config
+    from taccuino import edge
 
-    from .iam import jwks_file as embedded_jwks_file
-
-    directory = settings.state_dir / "edge"
-    file = directory / "haproxy.cfg"
-    local, after = settings.local, []
-    iam_backend = s3_backend = jwks_file = None
-    if settings.embedded_iam:
-        after.append("iam")
-        iam_backend = f"127.0.0.1:{local.iam_backend_port}"
-        jwks_file = embedded_jwks_file(settings)
-    if settings.embedded_storage:
-        s3_backend = f"127.0.0.1:{local.s3_backend_port}"
+    changed = False
 
     def prepare() -> None:
-        text = haproxy_config(
-            settings, iam_backend=iam_backend, s3_backend=s3_backend, jwks_file=jwks_file
-        )
-        assert settings.edge.routes_file is not None
-        settings.edge.routes_file.touch(mode=0o600)
-        file.write_text(text, encoding="utf-8")
+        nonlocal changed
+        changed = edge.prepare(settings)
+
+    def reload(send_signal: SendSignal) -> None:
+        if changed:
+            asyncio.run(edge.reload(settings, lambda: send_signal(edge.RELOAD_SIGNAL)))
 
     def ready() -> bool:
-        # Any answer will do: the hub behind it is started later.
-        return http_status(settings, "/hub/health") is not None
+        # Not by a page: the edge keeps requests waiting until the hub is there.
+        try:
+            asyncio.run(edge.check(settings))
+        except edge.EdgeError:
+            return False
+        return True
 
     return Service(
         name="edge",
-        command=("haproxy", "-db", "-f", str(file)),
-        after=tuple(after),
+        command=tuple(edge.edge_command(settings)),
+        # The IAM makes the keys that the edge serves in its stead.
+        after=("iam",),
         prepare=prepare,
         ready=ready,
         ready_timeout=20.0,
-        files=(file, *((jwks_file,) if jwks_file else ())),
-        # With USR1 HAProxy would wait for every websocket to close.
-        stop_signal="TERM",
+        reload=reload,
     )
 
 
@@ -103,7 +96,6 @@ def mount_plane_service(settings: Settings) -> Service:
         name="mount-plane",
         command=(sys.executable, "-m", "taccuino.storage.mount_plane"),
         ready=lambda: socket_answers(socket),
-        files=(),
         configuration=_configuration(
             settings, "state_dir", "host", "port", "storage", "mount_plane", "workarea", "local"
         ),

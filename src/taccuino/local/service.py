@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Service"]
+__all__ = ["SendSignal", "Service"]
+
+SendSignal = Callable[[int], None]
+"""Sends a signal to a service's process."""
 
 
 def _nothing() -> None:
@@ -18,6 +21,10 @@ def _nothing() -> None:
 def _always() -> bool:
     """Say yes; the default of ``Service.ready``: running is enough."""
     return True
+
+
+def _no_reload(_: SendSignal) -> None:
+    """Do nothing: what changed asks for a restart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +50,7 @@ class Service:
     Names of services that do not run here (an external IAM) are ignored."""
 
     prepare: Callable[[], None] = _nothing
-    """Called before each start and at each ``up``, also while the service runs: writes
+    """Called at each ``up`` before the start, also while the service runs: writes
     directories and configuration. Idempotent; must not disturb the running service."""
     ready: Callable[[], bool] = _always
     """Whether the running service can be used. Polled every 0.1 s: quick (a limit of some
@@ -52,6 +59,10 @@ class Service:
     """Seconds until a service that is not ready counts as failed."""
     after_start: Callable[[], None] = _nothing
     """Called once the service is ready, at each ``up``; idempotent: accounts, pools."""
+
+    reload: Callable[[SendSignal], None] = _no_reload
+    """Called instead of a start where the service runs already and nothing asks for a
+    restart: lets it take what ``prepare`` changed without losing a connection."""
 
     stop_signal: str = "TERM"
     """The signal that asks it to end."""

@@ -17,7 +17,8 @@ __all__ = ["compose", "status"]
 def status(settings: Settings) -> dict[str, Any]:
     """Ask for the state of the instance; it need not run."""
     states = Supervision(settings.state_dir).states()
-    ready = http_status(settings, "/hub/ready") == 200
+    runs = any(state.name == "hub" and state.state == "running" for state in states)
+    ready = runs and http_status(settings, "/hub/ready") == 200
     return compose(settings, states, read_accounts(settings.state_dir), ready=ready)
 
 

@@ -139,6 +139,12 @@ class Supervision:
         self._call("startProcess", service.name, False)
         self._started(service).write_text(service.fingerprint())
 
+    def reload(self, service: Service) -> None:
+        """Let a service that runs take what its ``prepare`` changed."""
+        pid = self._state(service.name).pid
+        if pid is not None:
+            service.reload(lambda number: os.kill(pid, number))
+
     def wait_ready(self, service: Service, given_up: Callable[[], bool]) -> None:
         """Wait until a service that was started is ready.
 
