@@ -7,7 +7,7 @@ unset PYTHONDONTWRITEBYTECODE
 
 venv=.venv
 
-# What the service needs from Debian; `python3-venv` is added where Python lacks ensurepip.
+# What the service needs from Debian.
 service_packages=(
     ca-certificates catatonit ceph-mon ceph-osd conmon curl e2fsprogs fuse3 haproxy iproute2
     mmdebstrap mount netavark nftables podman procps radosgw runc uidmap util-linux
@@ -96,6 +96,10 @@ ensure_venv() {
         return
     fi
     python=$(find_python)
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        need_root
+        ensure_packages python3-venv
+    fi
     rm -f "$stamp"
     "$venv/bin/python" -c 'import pip' 2>/dev/null || "$python" -m venv --clear "$venv"
     "$venv/bin/python" -m pip install --no-input --require-hashes --no-deps \
@@ -103,11 +107,4 @@ ensure_venv() {
     # The build backend is in the lock too, so nothing else is downloaded.
     "$venv/bin/python" -m pip install --no-input --no-deps --no-build-isolation --editable .
     printf '%s\n' "$wanted" >"$stamp"
-}
-
-# The package with `ensurepip`, where Python comes without it.
-venv_packages() {
-    local python
-    python=$(find_python)
-    "$python" -c 'import ensurepip, venv' 2>/dev/null || printf 'python3-venv\n'
 }

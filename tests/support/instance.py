@@ -48,12 +48,19 @@ class Instance:
         if port is not None:
             self._environment["TACCUINO_PORT"] = str(port)
 
-    def run(self, *arguments: str, timeout: float = 600, check: bool = True) -> str:
-        """Run ``taccuino`` with these arguments; its output."""
+    def run(
+        self,
+        *arguments: str,
+        timeout: float = 600,
+        check: bool = True,
+        settings: Path | None = None,
+    ) -> str:
+        """Run ``taccuino`` with these arguments, and a settings file; its output."""
+        named = {"TACCUINO_SETTINGS": str(settings)} if settings else {}
         command = [str(Path(sys.executable).with_name("taccuino")), *arguments]
         done = subprocess.run(
             command,
-            env=self._environment,
+            env={**self._environment, **named},
             cwd="/",
             stdin=subprocess.DEVNULL,
             capture_output=True,

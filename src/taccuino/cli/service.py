@@ -34,11 +34,15 @@ def _say(line: str) -> None:
     _console.print(f"  {line}", markup=False)
 
 
-def up() -> None:
+def up(
+    image: Annotated[
+        bool, typer.Option(help="Build the base image, if its recipe changed.")
+    ] = True,
+) -> None:
     """Start the service, or mend what does not run of it, and wait until it is ready."""
     _as_root("up")
     began = time.monotonic()
-    settings = local.up(Settings.load(), _say, _image_tasks())
+    settings = local.up(Settings.load(), _say, _image_tasks() if image else [])
     answer = local.status(settings)
     lines = [f"[bold]{settings.url}[/bold]"]
     for account in answer["accounts"]:

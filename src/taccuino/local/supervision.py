@@ -165,7 +165,9 @@ class Supervision:
         def settled() -> bool:
             nonlocal state
             state = self._state(service.name).state
-            return given_up() or state == "fatal" or (state == "running" and service.ready())
+            # supervisord says "running" after a second; a service that answers need not wait.
+            started = state in {"running", "starting"}
+            return given_up() or state == "fatal" or (started and service.ready())
 
         in_time = wait_until(settled, service.ready_timeout)
         if state == "fatal" or not in_time:
