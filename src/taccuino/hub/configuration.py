@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import sys
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import Any
 
+from jupyterhub.handlers.static import CacheControlStaticFilesHandler
+from sqlalchemy import text
+
+from taccuino import edge, engines, iam
+from taccuino.edge import check as check_edge
+from taccuino.engines import check as check_engine
 from taccuino.settings import Settings
 
+from .handlers.ready import ReadyHandler
+from .handlers.servers import CULLING_SCOPE, server_handlers
+from .handlers.tokens import (
+    SCOPES,
+    SERVER_TOKEN_SCOPES,
+    USER_ROLE,
+    mount_plane_role,
+    token_handlers,
+)
+from .housekeeping import start_housekeeping
 from .options import ServerOptions
+from .readiness import Check, Readiness
 from .secret_files import secret
+from .storage import HubStorage, StorageBackend
 
 __all__ = ["configure"]
 
 _HERE = Path(__file__).parent
 _DEFAULT_PORT = 8081  # JupyterHub's own
-
-CUSTOM_SCOPES = {
-    "custom:taccuino:tokens": {
-        "description": "Ask for fresh access tokens and storage credentials of one's own",
-    },
-    "custom:taccuino:credentials": {
-        "description": "Ask for the storage credentials of every user",
-    },
-    "custom:taccuino:culling": {
-        "description": "Ask whether a notebook server is in use",
-    },
-}
+_SHOWN_FAILURE_SECONDS = 24 * 3600
 
 
 def configure(c: Any, settings: Settings) -> None:
@@ -38,49 +47,55 @@ def configure(c: Any, settings: Settings) -> None:
     Raises
     ------
     SettingsError
-        If a secret's file can't be used.
+        If a setting is missing that the hub can't do without, or a secret's file can't be
+        used.
     """
+    backend = StorageBackend(settings)
     _configure_hub(c, settings)
-    _configure_lifetimes(c, settings)
+    _configure_lifetimes(c)
     _configure_access(c, settings)
-    _configure_options(c, settings)
     _configure_culling(c, settings)
+    _configure_options(c, settings)
     _configure_pages(c, settings)
-    _configure_parts(c, settings)
+    _configure_handlers(c, settings, backend)
+    iam.configure(c, settings)
+    edge.configure(c, settings)
+    engines.configure(c, settings)
+    c.NotebookSpawner.storage = lambda spawner: HubStorage(backend, spawner.user)
+    start_housekeeping(settings)
 
 
 def _configure_hub(c: Any, settings: Settings) -> None:
     """Addresses, database, secrets and logs."""
-    secrets = settings.state_dir / "secrets"
     (settings.state_dir / "hub").mkdir(mode=0o700, parents=True, exist_ok=True)
+    cookie_secret = settings.state_dir / "secrets/hub-cookie-secret"
+    secret(cookie_secret)
     hub = c.JupyterHub
     hub.bind_url = f"http://:{settings.port}/"
     hub.public_url = f"{settings.url}/"
     hub.hub_bind_url = f"http://127.0.0.1:{settings.hub.port or _DEFAULT_PORT}"
     hub.db_url = settings.hub.database_url
-    secret(secrets / "hub-cookie-secret")
-    hub.cookie_secret_file = str(secrets / "hub-cookie-secret")
-    c.CryptKeeper.keys = [secret(secrets / "hub-crypt-key")]
+    hub.cookie_secret_file = str(cookie_secret)
     hub.log_level = settings.hub.log_level
+    # As JupyterHub does with tornado's: what is logged goes where, and as, its own log goes.
+    logging.getLogger("taccuino").parent = logging.getLogger("JupyterHub")
     hub.authenticate_prometheus = not settings.hub.metrics_public
 
 
-def _configure_lifetimes(c: Any, settings: Settings) -> None:
+def _configure_lifetimes(c: Any) -> None:
     """What outlives the hub, and how long JupyterHub waits for it."""
     hub = c.JupyterHub
     # Servers and routes live on while the hub restarts.
     hub.cleanup_servers = False
     hub.cleanup_proxy = False
-    # The hub answers after a second at most; servers are looked at in the background, and one
-    # that can't be reached is given ten minutes before it counts as gone: plain JupyterHub
-    # removes healthy servers when it restarts during a short fault of the network. A start does
-    # not wait this long: our spawner returns once the server answers.
+    # A hub that starts answers after a second at most and looks at the servers meanwhile. One
+    # that it can't reach is given ten minutes before it counts as gone: plain JupyterHub
+    # removes healthy servers when it restarts during a short fault of the network. No start
+    # waits so long: our spawner returns once the server answers.
     hub.init_spawners_timeout = 1
     c.Spawner.http_timeout = 600
-    engine = settings.engine
-    c.Spawner.start_timeout = int(engine.start_timeout) * engine.start_attempts
-    # Starts are cheap: waiting in line costs more (475 of 500 starts answered 429 with the
-    # default limit of 100).
+    # Starts are cheap, and waiting in line costs more: of 500 starts at once, 475 were
+    # answered 429 with the default limit of 100.
     hub.concurrent_spawn_limit = 0
     c.Spawner.consecutive_failure_limit = 0
     hub.allow_named_servers = False
@@ -91,28 +106,43 @@ def _configure_lifetimes(c: Any, settings: Settings) -> None:
 def _configure_access(c: Any, settings: Settings) -> None:
     """Scopes and roles of the users, their servers and the mount plane."""
     hub = c.JupyterHub
-    hub.custom_scopes = CUSTOM_SCOPES
-    hub.services = [
+    hub.custom_scopes = {
+        **SCOPES,
+        CULLING_SCOPE: {"description": "Ask whether a notebook server is in use."},
+    }
+    hub.load_roles = [USER_ROLE, mount_plane_role()]
+    token = secret(settings.state_dir / "secrets/mount-plane-token")
+    hub.services = [{"name": "mount-plane", "api_token": token, "display": False}]
+    c.Spawner.server_token_scopes = list(SERVER_TOKEN_SCOPES)
+
+
+def _configure_culling(c: Any, settings: Settings) -> None:
+    """The idle culler, as a service that the hub runs; see `taccuino.hub.culling`."""
+    culling = settings.culling
+    if not culling.enabled:
+        return
+    command = [
+        *(sys.executable, "-m", "jupyterhub_idle_culler"),
+        f"--config={_HERE / 'idle_culler_config.py'}",
+        f"--timeout={culling.idle_seconds}",
+        f"--cull-every={culling.every_seconds}",
+        f"--max-age={culling.max_age_seconds}",
+    ]
+    c.JupyterHub.services.append({"name": "idle-culler", "command": command, "display": False})
+    c.JupyterHub.load_roles.append(
         {
-            "name": "mount-plane",
-            "api_token": secret(settings.state_dir / "secrets/mount-plane-token"),
-            "display": False,
+            "name": "taccuino-idle-culler",
+            "description": "Stop idle notebook servers",
+            "scopes": [
+                "list:users",
+                "read:users:activity",
+                "read:servers",
+                "delete:servers",
+                CULLING_SCOPE,
+            ],
+            "services": ["idle-culler"],
         }
-    ]
-    hub.load_roles = [
-        {"name": "user", "scopes": ["self", "custom:taccuino:tokens"]},
-        {
-            "name": "mount-plane",
-            "description": "Fetches users' storage credentials for their mounts",
-            "scopes": ["custom:taccuino:credentials"],
-            "services": ["mount-plane"],
-        },
-    ]
-    c.Spawner.server_token_scopes = [
-        "users:activity!user",
-        "access:servers!server",
-        "custom:taccuino:tokens",
-    ]
+    )
 
 
 def _configure_options(c: Any, settings: Settings) -> None:
@@ -123,62 +153,60 @@ def _configure_options(c: Any, settings: Settings) -> None:
     c.Spawner.apply_user_options = options.apply
 
 
-def _configure_culling(c: Any, settings: Settings) -> None:
-    """The idle culler, as a service that the hub runs."""
-    culling = settings.culling
-    if not culling.enabled:
-        return
-    c.JupyterHub.services.append(
-        {
-            "name": "idle-culler",
-            "command": [
-                sys.executable,
-                "-m",
-                "jupyterhub_idle_culler",
-                f"--config={_HERE / 'idle_culler_config.py'}",
-                f"--timeout={culling.idle_seconds}",
-                f"--cull-every={culling.every_seconds}",
-                f"--max-age={culling.max_age_seconds}",
-            ],
-            "display": False,
-        }
-    )
-    c.JupyterHub.load_roles.append(
-        {
-            "name": "idle-culler",
-            "description": "Stops idle notebook servers",
-            "scopes": [
-                "list:users",
-                "read:users:activity",
-                "read:servers",
-                "delete:servers",
-                "custom:taccuino:culling",
-            ],
-            "services": ["idle-culler"],
-        }
-    )
-
-
 def _configure_pages(c: Any, settings: Settings) -> None:
-    """Templates, static files and security headers."""
+    """Templates and what they are told."""
     hub = c.JupyterHub
-    own = [*settings.hub.templates, _HERE / "templates"]
-    hub.template_paths = [str(path) for path in own]
+    hub.template_paths = [str(path) for path in (*settings.hub.templates, _HERE / "templates")]
     hub.template_vars = {
         "service_name": settings.name,
         "iam_name": settings.iam.display_name,
         "registration_url": settings.iam.registration_url,
         "announcement": settings.hub.announcement,
+        "asset_version": _asset_version(),
+        # JupyterHub calls what can be called with the user of the page.
+        "last_failure": _last_failure,
     }
     hub.logo_file = str(_HERE / "static/logo.svg")
-    hub.tornado_settings = {"headers": _headers(settings)}
+
+
+def _asset_version() -> str:
+    """Changes with the static files, so that browsers may keep them for good."""
+    digest = hashlib.sha256()
+    for path in sorted((_HERE / "static").iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _last_failure(user: Any) -> str:
+    """Why the user's last server ended, if it was not long ago; else nothing."""
+    failure = getattr(user.spawner, "last_failure", None) if user else None
+    if not failure or time.time() - failure.get("at", 0) > _SHOWN_FAILURE_SECONDS:
+        return ""
+    return str(failure["message"])
+
+
+def _configure_handlers(c: Any, settings: Settings, backend: StorageBackend) -> None:
+    """The service's own calls, and the security headers of every answer."""
+    readiness = Readiness(_checks(settings, backend))
+    static = (
+        r"/taccuino/static/(.*)",
+        CacheControlStaticFilesHandler,
+        {"path": str(_HERE / "static")},
+    )
+    c.JupyterHub.extra_handlers = [
+        static,
+        (r"/ready", ReadyHandler, {"readiness": readiness}),
+        *server_handlers(settings, backend),
+        *token_handlers,
+    ]
+    c.JupyterHub.tornado_settings = {
+        "headers": _headers(settings),
+        "taccuino_credentials": backend,
+    }
 
 
 def _headers(settings: Settings) -> dict[str, str]:
-    """Security headers of every answer of the hub.
-
-    ``unsafe-inline`` is what JupyterHub's own pages (admin, token) still need.
-    """
+    """Security headers; ``unsafe-inline`` is for JupyterHub's own pages, such as admin."""
     policy = {
         "default-src": "'self'",
         "script-src": "'self' 'unsafe-inline'",
@@ -198,17 +226,30 @@ def _headers(settings: Settings) -> dict[str, str]:
     return headers
 
 
-def _configure_parts(c: Any, settings: Settings) -> None:
-    """The other rooms."""
-    for name in ("iam", "edge", "engines"):
-        if part := _configure_of(name):
-            part(c, settings)
+def _checks(settings: Settings, backend: StorageBackend) -> list[Check]:
+    """What a start needs, and what it is poorer without."""
+
+    async def database() -> None:
+        app().db.execute(text("SELECT 1"))
+
+    async def identity() -> None:
+        await app().authenticator.discovery.check()
+
+    async def object_storage() -> None:
+        await backend.provisioner.check()
+
+    return [
+        Check("database", database, needed=True),
+        Check("engine", lambda: check_engine(settings), needed=True),
+        Check("mount-plane", backend.mount_plane.check, needed=True),
+        Check("edge", lambda: check_edge(settings), needed=True),
+        Check("iam", identity, needed=False),
+        Check("storage", object_storage, needed=False),
+    ]
 
 
-def _configure_of(name: str) -> Callable[[Any, Settings], None] | None:
-    try:
-        module = __import__(f"taccuino.{name}", fromlist=["configure"])
-        function: Callable[[Any, Settings], None] = module.configure
-    except (ImportError, AttributeError):
-        return None
-    return function
+def app() -> Any:
+    """The JupyterHub that runs."""
+    from jupyterhub.app import JupyterHub
+
+    return JupyterHub.instance()

@@ -15,7 +15,15 @@ from typing import Any, Literal, cast
 from taccuino.errors import TaccuinoError
 from taccuino.settings import FlavourSettings, ImageSettings, Settings, format_size, parse_size
 
-__all__ = ["INTERFACES", "Interface", "NotebookOptions", "Offers", "OptionsError"]
+__all__ = [
+    "INTERFACES",
+    "Interface",
+    "NotebookOptions",
+    "Offers",
+    "OptionsError",
+    "cpu_label",
+    "memory_label",
+]
 
 Interface = Literal["lab", "notebook"]
 
@@ -25,7 +33,7 @@ INTERFACES: Mapping[Interface, str] = {
 }
 """What users may choose as their interface, and what the form calls it."""
 
-_KEYS = ("image", "cpus", "memory", "interface")
+_KEYS = ("image", "cpu", "memory", "interface")
 _NUMBER = re.compile(r"^\d{1,6}(\.\d{1,6})?$")
 _LONGEST_VALUE = 64  # characters; no offer's name or size is longer
 
@@ -42,7 +50,7 @@ class NotebookOptions:
     """The offered image's name."""
     reference: str
     """The image in the engine."""
-    cpus: float
+    cpu: float
     memory: str
     """In its shortest form, such as ``2G``."""
     interface: Interface
@@ -121,7 +129,7 @@ class Offers:
                 f"There is no option {_show(unknown[0])}; there are {_all(_KEYS)}"
             )
         image = self._image(options.get("image"))
-        cpus = self._cpus(options.get("cpus"))
+        cpus = self._cpus(options.get("cpu"))
         memory = self._memory(options.get("memory"), cpus)
         interface = self._interface(options.get("interface"))
         return NotebookOptions(image.name, image.reference, cpus, memory, interface)
@@ -177,7 +185,7 @@ class Offers:
             if wanted is not None and parse_size(size) == wanted:
                 return size
         raise OptionsError(
-            f"{_show(value)} memory is not offered to you with {cpus:g} CPUs; "
+            f"{_show(value)} of memory is not offered to you with {cpu_label(cpus)}; "
             f"choose {_either(sizes)}"
         )
 
@@ -227,7 +235,7 @@ def _size(value: object) -> int | None:
 def _show(value: object) -> str:
     """A value from outside, short and printable."""
     if isinstance(value, int) and abs(value) > 10**20:
-        return "that huge number of"
+        return "A number so huge"
     text = repr(value[:_LONGEST_VALUE] if isinstance(value, str) else value)
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
@@ -241,6 +249,11 @@ def _either(words: Iterable[str], last: str = "or") -> str:
     if len(items) < 2:
         return "".join(items) or "nothing"
     return f"{', '.join(items[:-1])} {last} {items[-1]}"
+
+
+def cpu_label(cpus: float) -> str:
+    """A number of CPUs as the pages show it: ``1 CPU``, ``0.5 CPUs``."""
+    return f"{cpus:g} CPU" if cpus == 1 else f"{cpus:g} CPUs"
 
 
 def memory_label(size: str) -> str:

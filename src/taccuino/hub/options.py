@@ -7,7 +7,6 @@ so that its page can say what to change.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +16,7 @@ from tornado import web
 
 from taccuino.settings import ImageSettings, Settings
 
-from .offers import INTERFACES, NotebookOptions, Offers, OptionsError, memory_label
+from .offers import INTERFACES, Offers, OptionsError, memory_label
 
 __all__ = ["ServerOptions", "offered_images"]
 
@@ -53,16 +52,17 @@ class ServerOptions:
     def form(self, spawner: Any) -> str:
         """``Spawner.options_form``: the fields, with the last choice selected."""
         offers = self.offers(spawner)
-        names: dict[str, Any] = {"offers": offers, "interfaces": INTERFACES}
+        names: dict[str, Any] = {"offers": offers, "interfaces": INTERFACES.items()}
         try:
             names["chosen"] = offers.remembered(_last_choice(spawner))
         except OptionsError as error:
             names["problem"] = str(error)
         else:
-            names["memory_labels"] = {size: memory_label(size) for size in offers.memory}
-            names["combinations"] = json.dumps(
-                {f"{cpus:g}": offers.memory_with(cpus) for cpus in offers.cpus}
-            )
+            names["cpus"] = [(f"{cpus:g}", f"{cpus:g}") for cpus in offers.cpus]
+            names["memory"] = [(size, memory_label(size)) for size in offers.memory]
+            names["combinations"] = {
+                f"{cpus:g}": offers.memory_with(cpus) for cpus in offers.cpus
+            }
         template = spawner.user.settings["jinja2_env_sync"].get_template("options_form.html")
         return str(template.render(**names))
 
@@ -108,7 +108,7 @@ class ServerOptions:
             raise OptionsRefused(error) from None
         spawner.user_options = spawner.orm_spawner.user_options = chosen.as_user_options()
         values = {
-            "cpu_limit": chosen.cpus,
+            "cpu_limit": chosen.cpu,
             "mem_limit": chosen.memory_bytes,
             "default_url": _START_PAGES[chosen.interface],
             "image": chosen.reference,
@@ -141,13 +141,3 @@ def _last_choice(spawner: Any) -> Mapping[str, Any] | None:
     """The options of the user's last start; JupyterHub keeps them with the server."""
     choice = spawner.orm_spawner.user_options
     return choice if isinstance(choice, dict) else None
-
-
-def describe(options: NotebookOptions | Mapping[str, Any]) -> str:
-    """Options in words, such as ``base, 1 CPU, 2 GiB``."""
-    values = options.as_user_options() if isinstance(options, NotebookOptions) else options
-    cpus = float(values.get("cpus", 0))
-    return (
-        f"{values.get('image', '')}, {cpus:g} CPU{'' if cpus == 1 else 's'}, "
-        f"{memory_label(str(values.get('memory', '1G')))}"
-    )

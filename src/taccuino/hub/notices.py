@@ -1,0 +1,136 @@
+"""What a user is told inside their notebook server: idleness, uploads, the last failure.
+
+Pure: facts in, notices out. A notice's ``id`` stays the same while it means the same, so that a
+notice that was dismissed is not shown again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from taccuino.settings import CullingSettings
+
+__all__ = ["Notice", "ServerFacts", "notices", "seconds_until_culled"]
+
+_RECENT_FAILURE_SECONDS = 24 * 3600
+_UPLOADS_WORTH_TELLING = 100  # files; fewer are uploaded within seconds
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One thing to tell."""
+
+    id: str
+    level: Literal["info", "warning", "error"]
+    message: str
+
+    def as_json(self) -> dict[str, str]:
+        """As the API answers it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What is known of a running server; times in seconds since the epoch."""
+
+    now: float
+    started: float
+    last_activity: float
+    busy: bool | None = None
+    """Whether a kernel runs; ``None`` if the server could not be asked."""
+    fault: str | None = None
+    """What the mount plane says is wrong, in sentences for the user."""
+    upload_errors: Sequence[str] = ()
+    uploads_pending: int = 0
+    last_failure: Mapping[str, Any] | None = field(default=None)
+    """Why the server before this one ended: ``message`` and ``at``."""
+
+
+def seconds_until_culled(
+    culling: CullingSettings,
+    *,
+    now: float,
+    started: float,
+    last_activity: float,
+    busy: bool | None,
+) -> float | None:
+    """When the server will be stopped, if nothing happens in it; ``None`` is never."""
+    if not culling.enabled:
+        return None
+    ends = []
+    # A server that can't be asked might be busy, and is left alone as well.
+    if culling.cull_busy or busy is False:
+        ends.append(last_activity + culling.idle_seconds)
+    if culling.max_age_seconds:
+        ends.append(started + culling.max_age_seconds)
+    return min(ends) - now if ends else None
+
+
+def notices(facts: ServerFacts, culling: CullingSettings) -> list[Notice]:
+    """What to tell the user of a server, the gravest first."""
+    found = [*_uploads(facts), *_storage(facts), *_stopping(facts, culling), *_failure(facts)]
+    order = ("error", "warning", "info")
+    return sorted(found, key=lambda notice: order.index(notice.level))
+
+
+def _stopping(facts: ServerFacts, culling: CullingSettings) -> list[Notice]:
+    left = seconds_until_culled(
+        culling,
+        now=facts.now,
+        started=facts.started,
+        last_activity=facts.last_activity,
+        busy=facts.busy,
+    )
+    if left is None or left > culling.warn_seconds:
+        return []
+    when = _duration(left)
+    idle_ends = facts.last_activity + culling.idle_seconds
+    if culling.max_age_seconds and facts.started + culling.max_age_seconds <= idle_ends:
+        text = f"This server has run for its longest time and stops {when}. Save your work."
+        return [Notice(f"age-{facts.started:.0f}", "warning", text)]
+    text = f"This server is idle and stops {when}. Whatever you do in it keeps it running."
+    return [Notice(f"idle-{facts.last_activity:.0f}", "warning", text)]
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "within a minute"
+    return "in 1 minute" if minutes == 1 else f"in {minutes} minutes"
+
+
+def _uploads(facts: ServerFacts) -> list[Notice]:
+    found = []
+    if facts.upload_errors:
+        more = len(facts.upload_errors) - 1
+        text = (
+            f"Not uploaded to the object storage: {facts.upload_errors[0]}"
+            + (f" (and {more} more)" if more else "")
+            + ". The file is safe on this machine, and the upload is tried again."
+        )
+        found.append(Notice(f"upload-{_mark(*facts.upload_errors)}", "error", text))
+    if facts.uploads_pending >= _UPLOADS_WORTH_TELLING:
+        text = f"{facts.uploads_pending} files are being uploaded to the object storage."
+        found.append(Notice("uploads-pending", "info", text))
+    return found
+
+
+def _storage(facts: ServerFacts) -> list[Notice]:
+    if not facts.fault:
+        return []
+    return [Notice(f"storage-{_mark(facts.fault)}", "error", facts.fault)]
+
+
+def _failure(facts: ServerFacts) -> list[Notice]:
+    failure = facts.last_failure or {}
+    at, message = failure.get("at", 0), failure.get("message")
+    if not message or facts.now - at > _RECENT_FAILURE_SECONDS:
+        return []
+    return [Notice(f"failure-{at:.0f}", "info", f"Your last server: {message}")]
+
+
+def _mark(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]

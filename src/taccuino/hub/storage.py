@@ -1,0 +1,218 @@
+"""A user's storage for their servers: bucket, credentials and mounts, joined."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from taccuino.engines import Attachment, Bind
+from taccuino.engines.environment import EDGE_NAME
+from taccuino.errors import TaccuinoError
+from taccuino.iam import AccessToken, GrantFailure
+from taccuino.naming import slug
+from taccuino.settings import Settings
+from taccuino.storage import (
+    BucketProvisioner,
+    CredentialCache,
+    Credentials,
+    StorageError,
+    StorageTokenService,
+    bucket_name,
+    role_arn,
+)
+from taccuino.storage.mount_client import (
+    MountPlaneClient,
+    MountPlaneError,
+    MountRequest,
+    MountStatus,
+)
+
+__all__ = ["HubStorage", "StorageBackend", "server_endpoint", "storage_environment"]
+
+log = logging.getLogger(__name__)
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_COMES_BACK = "It appears in your running server by itself once that is mended."
+
+
+class StorageBackend:
+    """What stands behind all users' storage, each part made once, when it is first used.
+
+    The broker's HTTP calls find it as ``taccuino_credentials`` in the hub's settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def provisioner(self) -> BucketProvisioner:
+        """Makes buckets and roles."""
+        return BucketProvisioner(self.settings)
+
+    @cached_property
+    def mount_plane(self) -> MountPlaneClient:
+        """The mount plane of this node."""
+        return MountPlaneClient(self.settings)
+
+    @cached_property
+    def _cache(self) -> CredentialCache:
+        return CredentialCache(StorageTokenService(self.settings))
+
+    async def access_token(self, user: Any) -> AccessToken:
+        """A token that the storage takes.
+
+        Raises
+        ------
+        GrantFailure
+            If the IAM gives none.
+        """
+        token: AccessToken = await user.authenticator.broker.access_token(
+            user, audience=self.settings.storage.audience
+        )
+        return token
+
+    async def credentials(self, user: Any) -> Credentials:
+        """The storage credentials of JupyterHub's ``User``.
+
+        Raises
+        ------
+        GrantFailure, StorageError
+            If the IAM gives no token, or the storage no credentials.
+        """
+
+        async def token() -> str:
+            return (await self.access_token(user)).value
+
+        return await self._cache.get(user.name, token)
+
+    async def prepare(self, user: Any) -> None:
+        """Make the user's bucket and role, and be sure that they work.
+
+        Raises
+        ------
+        GrantFailure, StorageError
+            If they can't be had.
+        """
+        if self.provisioner.administers:
+            subject = (await self.access_token(user)).subject
+            await self.provisioner.ensure_user(user.name, subject)
+            await self.credentials(user)
+        else:
+            await self.provisioner.ensure_own_bucket(user.name, await self.credentials(user))
+
+
+class HubStorage:
+    """The spawner's `ServerStorage` of one user, over the backend and the mount plane."""
+
+    def __init__(self, backend: StorageBackend, user: Any) -> None:
+        self._backend = backend
+        self._user = user
+
+    async def attach(
+        self, username: str, uid: int, gid: int, report: Callable[[str], None]
+    ) -> Attachment:
+        """Prepare the bucket and mount it; what fails but the workarea is said as a fault.
+
+        Raises
+        ------
+        StorageError
+            If no workarea can be had.
+        """
+        settings = self._backend.settings
+        fault: str | None = None
+        try:
+            await self._backend.prepare(self._user)
+        except (GrantFailure, StorageError) as error:
+            log.warning("The bucket of %s is not prepared: %s", username, error)
+            fault = storage_fault(error)
+        report("Mounting your files")
+        status = await self._mount(username, uid, gid)
+        if status.state == "mounted":
+            fault = status.fault
+        faults = tuple(text for text in (fault or status.fault,) if text)
+        return Attachment(
+            binds=(
+                Bind(status.workarea, "/workarea"),
+                Bind(status.cloud_storage, "/workarea/cloud_storage"),
+            ),
+            environment=storage_environment(settings, username),
+            faults=faults,
+        )
+
+    async def _mount(self, username: str, uid: int, gid: int) -> MountStatus:
+        settings = self._backend.settings
+        try:
+            status = await self._backend.mount_plane.mount(
+                MountRequest(
+                    username=username,
+                    slug=slug(username),
+                    uid=uid,
+                    gid=gid,
+                    bucket=bucket_name(settings, username),
+                    scratch_bucket=settings.storage.scratch_bucket,
+                    workarea_quota=settings.workarea.quota,
+                )
+            )
+        except MountPlaneError as error:
+            log.exception("The mount plane failed for %s", username)
+            text = "what mounts your files on this machine does not answer."
+            raise StorageError(text, reason="unreachable") from error
+        if not status.workarea_usable:
+            raise StorageError(status.fault or "your workarea can't be mounted.")
+        return status
+
+    async def detach(self, username: str, report: Callable[[str], None]) -> None:
+        """Wait for the uploads, for a while, and unmount; what is left goes on by itself."""
+        plane, name = self._backend.mount_plane, slug(username)
+        timeout = self._backend.settings.mount_plane.drain_timeout
+        await plane.drain(name, timeout, report)
+        await plane.unmount(name, drain=False)
+
+
+def storage_fault(error: TaccuinoError) -> str:
+    """Why ``cloud_storage`` is not there, for its user."""
+    if isinstance(error, GrantFailure):
+        return f"Your cloud_storage is not connected. {error.user_message}"
+    if isinstance(error, StorageError) and error.reason in {"unreachable", "issuer"}:
+        away = "object storage" if error.reason == "unreachable" else "identity service"
+        return f"Your cloud_storage is missing: the {away} can't be reached. {_COMES_BACK}"
+    if isinstance(error, StorageError) and error.reason == "conflict":
+        return (
+            "Your cloud_storage is missing: the bucket or role of your name belongs to "
+            "somebody else. Please tell the operators of this service."
+        )
+    return (
+        "Your cloud_storage is missing: the object storage refused to prepare your bucket. "
+        f"Please tell the operators of this service. {_COMES_BACK}"
+    )
+
+
+def server_endpoint(settings: Settings) -> str:
+    """The storage's endpoint as notebook servers reach it.
+
+    A loopback address is the host's own, which a container reaches by the edge's name.
+    """
+    storage = settings.storage
+    if storage.server_endpoint:
+        return storage.server_endpoint
+    parts = urlsplit(storage.endpoint or "")
+    if parts.hostname not in _LOOPBACK:
+        return storage.endpoint or ""
+    port = f":{parts.port}" if parts.port else ""
+    return urlunsplit(parts._replace(netloc=f"{EDGE_NAME}{port}"))
+
+
+def storage_environment(settings: Settings, username: str) -> Mapping[str, str]:
+    """The variables that AWS SDKs, tools and the examples read in a notebook server."""
+    endpoint = server_endpoint(settings)
+    return {
+        "AWS_ENDPOINT_URL_S3": endpoint,
+        "AWS_ENDPOINT_URL_STS": endpoint,
+        "AWS_DEFAULT_REGION": settings.storage.region,
+        "TACCUINO_BUCKET": bucket_name(settings, username),
+        "TACCUINO_SCRATCH_BUCKET": settings.storage.scratch_bucket,
+        "TACCUINO_ROLE_ARN": role_arn(settings, username),
+    }
