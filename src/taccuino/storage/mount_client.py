@@ -1,0 +1,276 @@
+"""The mount plane's API, as its callers see it: requests, statuses and the client.
+
+The daemon (`taccuino.storage.mount_plane`) and its callers share these types, so that the
+JSON between them is written down once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import aiohttp
+
+from taccuino.naming import slug as slug_of
+from taccuino.settings import Settings, parse_size
+
+from .errors import StorageError
+from .names import scratch_prefix, storage_name
+
+__all__ = [
+    "MountPlaneClient",
+    "MountPlaneError",
+    "MountRequest",
+    "MountRequestError",
+    "MountState",
+    "MountStatus",
+]
+
+MountState = Literal["mounted", "draining", "failed", "absent"]
+
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
+_LOWEST_UID = 1000
+
+
+class MountPlaneError(StorageError):
+    """The mount plane could not be reached, or refused a call."""
+
+
+class MountRequestError(MountPlaneError):
+    """A mount request that can't be served as it is; the message names the value."""
+
+
+@dataclass(frozen=True)
+class MountRequest:
+    """What one user's servers need on this node.
+
+    ``uid`` and ``gid`` are host ids. ``workarea_quota`` is a size such as ``"10G"``, or None
+    for a plain directory.
+    """
+
+    username: str
+    slug: str
+    uid: int
+    gid: int
+    bucket: str
+    scratch_bucket: str
+    workarea_quota: str | int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.username or "/" in self.username or "\0" in self.username:
+            raise MountRequestError(f"username {self.username!r}: it names no user")
+        if self.slug != slug_of(self.username):
+            raise MountRequestError(
+                f"slug {self.slug!r}: it is not the slug of {self.username!r}; "
+                "make it with taccuino.naming.slug"
+            )
+        for key, number in (("uid", self.uid), ("gid", self.gid)):
+            if type(number) is not int or not _LOWEST_UID <= number < 2**32 - 1:
+                raise MountRequestError(
+                    f"{key} {number!r}: give the user's host id, {_LOWEST_UID} or more"
+                )
+        for key, bucket in (("bucket", self.bucket), ("scratch_bucket", self.scratch_bucket)):
+            if not isinstance(bucket, str) or not _BUCKET.fullmatch(bucket):
+                raise MountRequestError(f"{key} {bucket!r}: it is no name of a bucket")
+        if self.workarea_quota is not None:
+            try:
+                parse_size(self.workarea_quota)
+            except ValueError as error:
+                raise MountRequestError(f"workarea_quota: {error}") from None
+
+    @property
+    def quota_bytes(self) -> int | None:
+        """The size of the workarea in bytes; None is without a limit."""
+        return None if self.workarea_quota is None else parse_size(self.workarea_quota)
+
+    @property
+    def directory_name(self) -> str:
+        """The bucket's name in ``cloud_storage``: the user's, or a safe form of it."""
+        if self.username == "scratch":
+            return "scratch--own"
+        plain = _FILE_NAME.fullmatch(self.username)
+        return self.username if plain else storage_name(self.username)
+
+    @property
+    def scratch_prefix(self) -> str:
+        """The only part of scratch that the user writes to, with its slash."""
+        return scratch_prefix(self.username)
+
+    def as_json(self) -> dict[str, Any]:
+        """The request as the API takes it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """A request from the API's JSON.
+
+        Raises
+        ------
+        MountRequestError
+            If a key is missing or unknown, or a value can't be used.
+        """
+        known = {item.name for item in dataclasses.fields(cls)}
+        if unknown := sorted(set(data) - known):
+            raise MountRequestError(f"{unknown[0]}: no such key in a mount request")
+        if missing := sorted(known - set(data) - {"workarea_quota"}):
+            raise MountRequestError(f"{missing[0]}: a mount request needs it")
+        for key in ("username", "slug"):
+            if not isinstance(data[key], str):
+                raise MountRequestError(f"{key} {data[key]!r}: it must be a text")
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class MountStatus:
+    """How one user's mounts are.
+
+    ``state`` is *mounted* when the workarea and the user's bucket are usable, *draining*
+    while uploads finish after the last server stopped, *failed* when something is missing,
+    *absent* when nothing is mounted. ``fault`` says what is wrong in sentences for the user,
+    also in the state *mounted* (scratch missing, the storage away for a while).
+    ``workarea_usable`` tells a failed bucket, with which a server can start, from a failed
+    workarea, with which it can't.
+    """
+
+    slug: str
+    state: MountState
+    workarea: Path
+    cloud_storage: Path
+    workarea_usable: bool = False
+    uploads_pending: int = 0
+    upload_errors: list[str] = field(default_factory=list)
+    fault: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The status as the API answers it."""
+        data = dataclasses.asdict(self)
+        return data | {
+            "workarea": str(self.workarea),
+            "cloud_storage": str(self.cloud_storage),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """A status from the API's JSON."""
+        values = dict(data)
+        values["workarea"] = Path(values["workarea"])
+        values["cloud_storage"] = Path(values["cloud_storage"])
+        return cls(**values)
+
+
+class MountPlaneClient:
+    """Asks the mount plane over its unix socket.
+
+    Every call opens its own connection: calls are few, and so the client needs no closing
+    and survives the daemon's restarts.
+
+    Raises
+    ------
+    MountPlaneError
+        From every call, if the daemon can't be reached or refuses; `MountRequestError` if
+        the request itself is at fault.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.mount_plane.socket is not None
+        self._socket = settings.mount_plane.socket
+        self._ready_timeout = settings.mount_plane.ready_timeout
+        self._drain_timeout = settings.mount_plane.drain_timeout
+
+    async def mount(self, request: MountRequest) -> MountStatus:
+        """Mount what the user's servers need; answers when it is proven usable or failed."""
+        return MountStatus.from_json(
+            await self._call(
+                "PUT",
+                f"/mounts/{request.slug}",
+                body=request.as_json(),
+                timeout=self._ready_timeout + 15,
+            )
+        )
+
+    async def status(self, slug: str) -> MountStatus:
+        """How the user's mounts are; state *absent* for a user that it does not know."""
+        return MountStatus.from_json(await self._call("GET", f"/mounts/{slug}"))
+
+    async def list(self) -> list[MountStatus]:
+        """The statuses of all users with mounts or pending uploads."""
+        answer = await self._call("GET", "/mounts")
+        return [MountStatus.from_json(item) for item in answer["mounts"]]
+
+    async def drain(
+        self, slug: str, timeout: float, report: Callable[[str], None] | None = None
+    ) -> MountStatus:
+        """Wait until the user's uploads are done, at most ``timeout`` seconds.
+
+        ``report`` is told how many files are left, each time the number changes.
+        """
+        left, told = timeout, -1
+        while True:
+            step = min(left, 2.0)
+            answer = await self._call(
+                "POST", f"/mounts/{slug}/drain", body={"timeout": step}, timeout=step + 30
+            )
+            status = MountStatus.from_json(answer)
+            left -= step
+            if not status.uploads_pending or left <= 0:
+                return status
+            if report and status.uploads_pending != told:
+                told = status.uploads_pending
+                report(f"Uploading to the object storage: {told} file(s) left")
+
+    async def unmount(self, slug: str, *, drain: bool = True) -> MountStatus:
+        """Let go of the user's mounts; nothing is lost either way.
+
+        With ``drain`` it waits for uploads (``mount_plane.drain_timeout``). Uploads that are
+        still pending go on in the background: the state is then *draining*.
+        """
+        return MountStatus.from_json(
+            await self._call(
+                "DELETE",
+                f"/mounts/{slug}?drain={int(drain)}",
+                timeout=self._drain_timeout + 60,
+            )
+        )
+
+    async def check(self) -> None:
+        """Whether the mount plane answers and can do its work."""
+        await self._call("GET", "/health")
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        timeout: float = 30.0,
+    ) -> Any:
+        connector = aiohttp.UnixConnector(path=str(self._socket))
+        limit = aiohttp.ClientTimeout(total=timeout)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=limit) as session,
+                session.request(method, f"http://mount-plane{path}", json=body) as response,
+            ):
+                answer = await response.json()
+        except TimeoutError:
+            raise MountPlaneError(
+                f"the mount plane at {self._socket} gave no answer to {method} {path} "
+                f"within {timeout:g} s; see its log",
+                reason="unreachable",
+            ) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise MountPlaneError(
+                f"the mount plane at {self._socket} can't be reached ({error}); "
+                "see whether the service mount-plane runs",
+                reason="unreachable",
+            ) from error
+        if response.status == 400:
+            raise MountRequestError(str(answer.get("message", answer)))
+        if response.status >= 300:
+            message = answer.get("message", answer) if isinstance(answer, dict) else answer
+            raise MountPlaneError(f"the mount plane answered {response.status}: {message}")
+        return answer

@@ -1,0 +1,130 @@
+"""The mount plane's HTTP API on its unix socket.
+
+The socket's mode (0600) is the access control: only root talks to it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from taccuino.storage.mount_client import MountRequest, MountRequestError
+
+from .credentials import CredentialError
+from .plane import MountPlane
+
+__all__ = ["application"]
+
+log = logging.getLogger(__name__)
+
+_PLANE: web.AppKey[MountPlane] = web.AppKey("plane", MountPlane)
+_LONGEST_DRAIN = 3600.0
+_SLUG = re.compile(r"[a-z][a-z0-9-]{0,23}(--[0-9a-f]{8})?")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def application(plane: MountPlane) -> web.Application:
+    """The API over a mount plane that was started."""
+    app = web.Application(middlewares=[_errors])
+    app[_PLANE] = plane
+    app.add_routes(
+        [
+            web.get("/health", _health),
+            web.get("/mounts", _list),
+            web.put("/mounts/{slug}", _mount),
+            web.get("/mounts/{slug}", _status),
+            web.delete("/mounts/{slug}", _release),
+            web.post("/mounts/{slug}/drain", _drain),
+            web.get("/credentials/{slug}", _credentials),
+        ]
+    )
+    return app
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Errors in the shape of the hub's API: ``{"status", "message"}``."""
+    try:
+        return await handler(request)
+    except MountRequestError as error:
+        return _refuse(400, str(error))
+    except CredentialError as error:
+        return _refuse(503, str(error))
+    except web.HTTPException as error:
+        return _refuse(error.status, error.reason)
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return _refuse(500, "the mount plane met an error; see its log")
+
+
+def _refuse(status: int, message: str) -> web.Response:
+    return web.json_response({"status": status, "message": message}, status=status)
+
+
+def _slug(request: web.Request) -> str:
+    """The slug in the path; one that is no slug would lead out of the directories."""
+    slug = request.match_info["slug"]
+    if _SLUG.fullmatch(slug):
+        return slug
+    raise MountRequestError(f"slug {slug[:60]!r}: it is no slug of a user")
+
+
+async def _body(request: web.Request) -> dict[str, object]:
+    try:
+        data = await request.json()
+    except json.JSONDecodeError as error:
+        raise MountRequestError(f"the request is no JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise MountRequestError("the request must be a JSON object")
+    return data
+
+
+async def _health(request: web.Request) -> web.Response:
+    mounts = await request.app[_PLANE].list()
+    return web.json_response({"status": "ok", "mounts": len(mounts)})
+
+
+async def _list(request: web.Request) -> web.Response:
+    mounts = await request.app[_PLANE].list()
+    return web.json_response({"mounts": [status.as_json() for status in mounts]})
+
+
+async def _mount(request: web.Request) -> web.Response:
+    wanted = MountRequest.from_json(await _body(request))
+    if wanted.slug != request.match_info["slug"]:
+        raise MountRequestError(f"slug {wanted.slug!r}: the path names another one")
+    status = await request.app[_PLANE].mount(wanted)
+    return web.json_response(status.as_json())
+
+
+async def _status(request: web.Request) -> web.Response:
+    status = await request.app[_PLANE].status(_slug(request))
+    return web.json_response(status.as_json())
+
+
+async def _release(request: web.Request) -> web.Response:
+    drain = request.query.get("drain", "1")
+    if drain not in ("0", "1"):
+        raise MountRequestError(f"drain {drain[:20]!r}: write 0 or 1")
+    status = await request.app[_PLANE].release(_slug(request), drain=drain == "1")
+    return web.json_response(status.as_json())
+
+
+async def _drain(request: web.Request) -> web.Response:
+    timeout = (await _body(request)).get("timeout")
+    if type(timeout) not in (int, float) or not 0 <= timeout <= _LONGEST_DRAIN:  # type: ignore[operator]
+        raise MountRequestError(f"timeout {timeout!r}: give seconds, 0 to {_LONGEST_DRAIN:g}")
+    status = await request.app[_PLANE].drain(_slug(request), float(timeout))  # type: ignore[arg-type]
+    return web.json_response(status.as_json())
+
+
+async def _credentials(request: web.Request) -> web.Response:
+    credentials = await request.app[_PLANE].credentials(_slug(request))
+    if credentials is None:
+        return _refuse(404, "this user has no mounts")
+    return web.json_response(credentials)

@@ -1,0 +1,193 @@
+"""The kernel's mount table, and the mount calls that act on it.
+
+Unmounting goes to the system call itself: ``umount(8)`` first looks at the path, which
+blocks or fails on a FUSE mount whose server is dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import re
+import select
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+__all__ = [
+    "CommandError",
+    "MountEntry",
+    "MountTable",
+    "MountWatch",
+    "bind",
+    "make_private_directory",
+    "make_shared_directory",
+    "run",
+    "unmount",
+]
+
+_MNT_DETACH = 2
+_UMOUNT_NOFOLLOW = 8
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class CommandError(OSError):
+    """A program failed; the text has its last words."""
+
+    def __init__(self, command: Sequence[str], code: int, output: str) -> None:
+        self.code = code
+        self.output = output.strip()
+        last = self.output.splitlines()[-1] if self.output else f"exit code {code}"
+        super().__init__(f"{command[0]}: {last}")
+
+
+def run(*command: str | Path, accept: Sequence[int] = (0,), timeout: float = 120.0) -> str:
+    """Run a program and return its output; blocking.
+
+    Raises
+    ------
+    CommandError
+        If it exits with a code that is not accepted.
+    """
+    words = [str(word) for word in command]
+    try:
+        result = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except subprocess.TimeoutExpired:
+        raise CommandError(words, -1, f"gave no answer within {timeout:g} s") from None
+    if result.returncode not in accept:
+        raise CommandError(words, result.returncode, result.stdout)
+    return result.stdout
+
+
+@dataclass(frozen=True)
+class MountEntry:
+    """A line of ``/proc/self/mountinfo`` (proc_pid_mountinfo(5))."""
+
+    path: Path
+    kind: str
+    source: str
+    read_only: bool
+    shared: bool
+
+    @classmethod
+    def parse(cls, line: str) -> Self:
+        """The entry in one line."""
+        before, after = line.split(" - ", 1)
+        fields = before.split(" ")
+        kind, source, *_ = after.split(" ")
+        return cls(
+            path=Path(_unescape(fields[4])),
+            kind=kind,
+            source=_unescape(source),
+            read_only="ro" in fields[5].split(","),
+            shared=any(word.startswith("shared:") for word in fields[6:]),
+        )
+
+
+def _unescape(text: str) -> str:
+    """Space, tab, newline and backslash are written as three octal digits."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
+
+
+class MountTable:
+    """The mounts of this mount namespace; of several on one path the topmost counts."""
+
+    def __init__(self, text: str) -> None:
+        self.entries = [MountEntry.parse(line) for line in text.splitlines() if line]
+        self._by_path = {entry.path: entry for entry in self.entries}
+
+    @classmethod
+    def read(cls) -> Self:
+        """The table as it is now."""
+        return cls(Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
+
+    def at(self, path: Path) -> MountEntry | None:
+        """What is mounted at exactly this path."""
+        return self._by_path.get(path)
+
+    def below(self, path: Path) -> list[MountEntry]:
+        """What is mounted below this path, the deepest first."""
+        entries = [entry for entry in self.entries if path in entry.path.parents]
+        return sorted(entries, key=lambda entry: len(entry.path.parts), reverse=True)
+
+
+def unmount(path: Path, *, lazy: bool = False) -> None:
+    """Unmount what is at the path, if anything; blocking.
+
+    Raises
+    ------
+    OSError
+        If it is in use (``EBUSY``) or can't be unmounted.
+    """
+    flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
+    while MountTable.read().at(path):
+        if _libc.umount2(os.fsencode(path), flags) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+
+
+def bind(source: Path, target: Path, *options: str) -> None:
+    """Bind a directory to another path; blocking."""
+    run("mount", "--bind", source, target)
+    if options:
+        run("mount", "-o", ",".join(["remount", "bind", *options]), target)
+
+
+def make_shared_directory(path: Path) -> None:
+    """Let mounts that appear below the path reach containers that have it bound.
+
+    The directory is bound to itself and shared; without that nothing would appear in a
+    running container, and silently so (kernel: sharedsubtree).
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o711)
+    entry = MountTable.read().at(path)
+    if entry is None:
+        bind(path, path)
+    if entry is None or not entry.shared:
+        run("mount", "--make-rshared", path)
+
+
+def make_private_directory(path: Path) -> None:
+    """A directory that only root enters."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+
+
+class MountWatch:
+    """Calls back when the mount table changed, told by the kernel.
+
+    ``mountinfo`` is always readable and says *priority* on a change, so it is watched
+    through an epoll of its own, which asks for nothing but that.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._file = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._poll = select.epoll()
+        self._poll.register(self._file, select.EPOLLPRI)
+        asyncio.get_running_loop().add_reader(self._poll.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        if self._poll.poll(0):
+            self._changed()
+
+    def close(self) -> None:
+        """Stop watching."""
+        asyncio.get_running_loop().remove_reader(self._poll.fileno())
+        self._poll.close()
+        os.close(self._file)

@@ -1,0 +1,161 @@
+"""Where one user's mounts, caches and records lie, and the record that survives restarts."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from taccuino.settings import Settings
+from taccuino.storage.mount_client import MountRequest, MountRequestError
+
+__all__ = ["RcloneIdentity", "Record", "UserPaths", "boot_id", "read_records"]
+
+_RECORD = "record.json"
+
+
+def boot_id() -> str:
+    """The kernel's identity of this boot: after another one no process or mount is left."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def users_directory(settings: Settings) -> Path:
+    """Where each user's private files of the mount plane lie (mode 0700)."""
+    return settings.state_dir / "mount-plane/users"
+
+
+@dataclass(frozen=True)
+class UserPaths:
+    """One user's paths: ``root`` is what servers see, ``private`` what only root reads."""
+
+    root: Path
+    private: Path
+    cache: Path
+    image: Path
+    plain_area: Path
+
+    @classmethod
+    def of(cls, settings: Settings, slug: str) -> Self:
+        """The paths of the user with this slug."""
+        plane, area = settings.mount_plane, settings.workarea.directory
+        assert plane.directory is not None
+        assert plane.cache_directory is not None
+        assert area is not None
+        return cls(
+            root=plane.directory / slug,
+            private=users_directory(settings) / slug,
+            cache=plane.cache_directory / slug,
+            image=area / f"{slug}.img",
+            plain_area=area / slug,
+        )
+
+    @property
+    def workarea(self) -> Path:
+        """Mount point of the workarea."""
+        return self.root / "workarea"
+
+    @property
+    def cloud_storage(self) -> Path:
+        """Directory with the mounts of the object storage; nobody but root writes there."""
+        return self.root / "cloud_storage"
+
+    @property
+    def own_scratch(self) -> Path:
+        """Mount point of what the user may write of scratch; see `rclone.parts`."""
+        return self.cloud_storage / ".scratch-own"
+
+    @property
+    def scratch_overlay(self) -> Path:
+        """Local directory that is joined into the view of scratch; see `rclone.parts`."""
+        return self.private / "scratch-overlay"
+
+    @property
+    def rclone_socket(self) -> Path:
+        """The unix socket of rclone's remote control."""
+        return self.private / "rc.sock"
+
+    @property
+    def rclone_log(self) -> Path:
+        """Rclone's log, one JSON object a line."""
+        return self.private / "rclone.log"
+
+
+@dataclass(frozen=True)
+class RcloneIdentity:
+    """A process, told from a later one with the same pid by its start time (in ticks)."""
+
+    pid: int
+    started: int
+
+
+@dataclass
+class Record:
+    """What is known of a user's mounts, kept on disk so that a killed daemon loses nothing.
+
+    ``wanted`` is whether a server may use them; if not, only uploads are left to finish.
+    ``proven`` names the mounts that were usable once: after rclone died these are mounted
+    again even while the storage is away, since the cache may hold what the user wrote.
+    """
+
+    request: MountRequest
+    wanted: bool = True
+    rclone: RcloneIdentity | None = None
+    proven: set[str] = field(default_factory=set)
+    boot: str = field(default_factory=boot_id)
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as it is written."""
+        return {
+            "request": self.request.as_json(),
+            "wanted": self.wanted,
+            "rclone": asdict(self.rclone) if self.rclone else None,
+            "proven": sorted(self.proven),
+            "boot": self.boot,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """A record as it was written."""
+        return cls(
+            request=MountRequest.from_json(data["request"]),
+            wanted=bool(data["wanted"]),
+            rclone=RcloneIdentity(**data["rclone"]) if data["rclone"] else None,
+            proven=set(data["proven"]),
+            boot=str(data["boot"]),
+        )
+
+    def save(self, paths: UserPaths) -> None:
+        """Write the record in one step, mode 0600."""
+        write_private(paths.private / _RECORD, json.dumps(self.as_json(), indent=2) + "\n")
+
+
+def forget(paths: UserPaths) -> None:
+    """Remove the record: nothing is mounted and nothing waits for its upload."""
+    (paths.private / _RECORD).unlink(missing_ok=True)
+
+
+def read_records(settings: Settings) -> tuple[list[Record], list[str]]:
+    """The records of all users, and a sentence for each that can't be read."""
+    records, faults = [], []
+    for path in sorted(users_directory(settings).glob(f"*/{_RECORD}")):
+        try:
+            record = Record.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, MountRequestError) as error:
+            faults.append(f"{path} can't be read ({error}); its user is left alone")
+        else:
+            if record.request.slug == path.parent.name:
+                records.append(record)
+            else:
+                faults.append(f"{path} is of {record.request.slug!r}; it is left alone")
+    return records, faults
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only root reads, in one step."""
+    temporary = path.with_name(f"{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)

@@ -1,0 +1,168 @@
+"""All users' mounts on this node, and what survives the daemon's own restart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import time
+
+from taccuino.naming import slug as slug_of
+from taccuino.settings import Settings
+from taccuino.storage.mount_client import MountPlaneError, MountRequest, MountStatus
+
+from .credentials import CredentialSource
+from .kernel import (
+    MountTable,
+    MountWatch,
+    make_private_directory,
+    make_shared_directory,
+    unmount,
+)
+from .layout import Record, UserPaths, read_records, users_directory
+from .rclone import dirty_files, rclone_binary
+from .user import UserMounts
+
+__all__ = ["MountPlane"]
+
+log = logging.getLogger(__name__)
+
+_LONGEST_SOCKET = 107
+_SETTLE_SECONDS = 0.2
+_SWEEP_SECONDS = 3600.0
+_KEEP_CACHE_SECONDS = 24 * 3600.0
+
+
+class MountPlane:
+    """Holds a `UserMounts` for each user with something mounted or still uploading."""
+
+    def __init__(self, settings: Settings, credentials: CredentialSource) -> None:
+        self._settings = settings
+        self._credentials = credentials
+        self._users: dict[str, UserMounts] = {}
+        self._watch: MountWatch | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._settling: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Share the mount directory and take up what an earlier daemon left."""
+        plane = self._settings.mount_plane
+        assert plane.directory is not None
+        assert plane.cache_directory is not None
+        self._check_lengths()
+        await asyncio.to_thread(make_private_directory, users_directory(self._settings))
+        await asyncio.to_thread(make_private_directory, plane.cache_directory)
+        await asyncio.to_thread(make_shared_directory, plane.directory)
+        records, faults = await asyncio.to_thread(read_records, self._settings)
+        for fault in faults:
+            log.error("%s", fault)
+        for record in records:
+            user = UserMounts(self._settings, record, self._credentials)
+            self._users[user.slug] = user
+        self._watch = MountWatch(self._mounts_changed)
+        self._sweeper = asyncio.create_task(self._sweep())
+        await asyncio.gather(*(user.adopt() for user in self._users.values()))
+
+    async def stop(self) -> None:
+        """Leave all mounts and their rclone as they are; a later daemon takes them up."""
+        if self._sweeper:
+            self._sweeper.cancel()
+        if self._settling:
+            self._settling.cancel()
+        if self._watch:
+            self._watch.close()
+        await asyncio.gather(*(user.leave() for user in self._users.values()))
+        directory = self._settings.mount_plane.directory
+        assert directory is not None
+        table = await asyncio.to_thread(MountTable.read)
+        if not table.below(directory):
+            with contextlib.suppress(OSError):  # in use; it does no harm
+                await asyncio.to_thread(unmount, directory)
+
+    async def mount(self, request: MountRequest) -> MountStatus:
+        """Mount what the user's servers need; see `UserMounts.mount`."""
+        user = self._users.get(request.slug)
+        if user is None:
+            user = UserMounts(self._settings, Record(request), self._credentials)
+            self._users[request.slug] = user
+        return await user.mount(request)
+
+    async def status(self, slug: str) -> MountStatus:
+        """How the user's mounts are."""
+        user = self._users.get(slug)
+        return await user.status() if user else self._absent(slug)
+
+    async def list(self) -> list[MountStatus]:
+        """The statuses of all users with mounts or pending uploads."""
+        statuses = await asyncio.gather(*(user.status() for user in self._users.values()))
+        return [status for status in statuses if status.state != "absent"]
+
+    async def drain(self, slug: str, timeout: float) -> MountStatus:
+        """Wait for the user's uploads."""
+        user = self._users.get(slug)
+        return await user.drain(timeout) if user else self._absent(slug)
+
+    async def release(self, slug: str, *, drain: bool) -> MountStatus:
+        """Let go of the user's mounts; uploads that are not done go on in the background."""
+        user = self._users.get(slug)
+        if user is None:
+            return self._absent(slug)
+        status = await user.release(self._settings.mount_plane.drain_timeout if drain else 0)
+        if user.gone.is_set() and self._users.get(slug) is user:
+            del self._users[slug]
+        return status
+
+    async def credentials(self, slug: str) -> dict[str, object] | None:
+        """What rclone's ``credential_process`` is told; None for an unknown user."""
+        user = self._users.get(slug)
+        if user is None:
+            return None
+        credentials = await self._credentials.get(user.request.username)
+        return self._credentials.as_process_json(credentials)
+
+    def _absent(self, slug: str) -> MountStatus:
+        paths = UserPaths.of(self._settings, slug)
+        return MountStatus(slug, "absent", paths.workarea, paths.cloud_storage)
+
+    def _check_lengths(self) -> None:
+        """A unix socket's path has a limit (unix(7)); say so before it fails obscurely."""
+        rclone_binary()
+        longest = UserPaths.of(self._settings, slug_of("x" * 64)).rclone_socket
+        if len(str(longest)) > _LONGEST_SOCKET:
+            raise MountPlaneError(
+                f"state_dir {self._settings.state_dir}: {longest} would be longer than the "
+                f"{_LONGEST_SOCKET} characters of a socket's path; choose a shorter one"
+            )
+
+    def _mounts_changed(self) -> None:
+        """Wait for a burst of changes to end (each container's start makes dozens)."""
+        if self._settling is None:
+            loop = asyncio.get_running_loop()
+            self._settling = loop.call_later(_SETTLE_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._settling = None
+        table = MountTable.read()
+        for user in self._users.values():
+            user.mounts_changed(table)
+
+    async def _sweep(self) -> None:
+        """Now and then drop users who are gone, and caches nobody used for a day."""
+        while True:
+            for slug in [slug for slug, user in self._users.items() if user.gone.is_set()]:
+                del self._users[slug]
+            await asyncio.to_thread(self._drop_old_caches)
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+    def _drop_old_caches(self) -> None:
+        directory = self._settings.mount_plane.cache_directory
+        assert directory is not None
+        for cache in directory.iterdir():
+            old = time.time() - cache.stat().st_mtime > _KEEP_CACHE_SECONDS
+            if not old or cache.name in self._users:
+                continue
+            if left := dirty_files(cache):
+                log.error("%s: %d file(s) were never uploaded; it is kept", cache, left)
+            else:
+                shutil.rmtree(cache)

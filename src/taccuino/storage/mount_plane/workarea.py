@@ -1,0 +1,232 @@
+"""The workarea: one ext4 image a user, which enforces its quota with ENOSPC.
+
+Its content belongs to the user, also while root works in it: nothing here follows a link
+that the user could have made. Directories are opened with ``O_NOFOLLOW`` and everything
+below is reached through their descriptors (openat(2)).
+
+All functions block; call them in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import stat
+import time
+from pathlib import Path
+
+from taccuino.errors import TaccuinoError
+
+from .kernel import CommandError, MountTable, bind, run, unmount
+from .layout import UserPaths
+
+__all__ = ["WorkareaError", "detach", "ensure", "usable"]
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SMALLEST = 8 * 1024**2
+_FSCK_MENDED = (0, 1, 2)
+_OPTIONS = "nosuid,nodev"
+
+log = logging.getLogger(__name__)
+
+
+class WorkareaError(TaccuinoError):
+    """A workarea can't be had; the message is a sentence for the user."""
+
+
+def usable(paths: UserPaths) -> bool:
+    """Whether the workarea is mounted."""
+    return MountTable.read().at(paths.workarea) is not None
+
+
+def ensure(paths: UserPaths, uid: int, gid: int, quota: int | None) -> None:
+    """Make, mend, grow and mount the user's workarea as needed.
+
+    An area stays what it was made as: with a quota that was set or dropped later, an image
+    stays an image and a directory a directory, since neither is turned into the other
+    without a copy of the user's files.
+
+    Raises
+    ------
+    WorkareaError
+        If it can't be mounted; what lies in it is left as it is.
+    """
+    try:
+        paths.workarea.mkdir(parents=True, exist_ok=True)
+        if paths.image.exists() or (quota is not None and not paths.plain_area.exists()):
+            _ensure_image(paths, uid, gid, quota)
+        else:
+            _ensure_plain(paths)
+        _prepare_content(paths.workarea, uid, gid)
+    except OSError as error:
+        output = f": {error.output}" if isinstance(error, CommandError) else ""
+        log.error("workarea %s: %s%s", paths.workarea, error, output)  # noqa: TRY400
+        raise WorkareaError(f"The workarea can't be mounted ({error}).") from error
+
+
+def detach(paths: UserPaths, *, patience: float = 5.0) -> None:
+    """Unmount the workarea; one that stays busy is let go as soon as it is free.
+
+    ``patience`` is how many seconds a container that is just ending gets to release it.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            unmount(paths.workarea)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            if time.monotonic() >= deadline:
+                log.warning("workarea %s is still in use; detached", paths.workarea)
+                unmount(paths.workarea, lazy=True)
+                return
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _ensure_plain(paths: UserPaths) -> None:
+    paths.plain_area.mkdir(parents=True, exist_ok=True)
+    paths.plain_area.parent.chmod(0o711)
+    if MountTable.read().at(paths.workarea) is None:
+        bind(paths.plain_area, paths.workarea, *_OPTIONS.split(","))
+
+
+def _ensure_image(paths: UserPaths, uid: int, gid: int, quota: int | None) -> None:
+    image = paths.image
+    if not image.exists():
+        _make_image(image, uid, gid, max(quota or 0, _SMALLEST))
+    grown = quota is not None and quota > image.stat().st_size
+    if grown and quota is not None:
+        os.truncate(image, quota)
+    entry = MountTable.read().at(paths.workarea)
+    if entry is None:
+        device = _loop_device(image)
+        if device is None:
+            _check_file_system(image)
+            run("mount", "-t", "ext4", "-o", f"loop,{_OPTIONS}", image, paths.workarea)
+        else:
+            # Still attached: mounted elsewhere (a container that is just ending) or left
+            # by a crash. A second device over the same image would destroy it.
+            run("mount", "-t", "ext4", "-o", _OPTIONS, device, paths.workarea)
+        entry = MountTable.read().at(paths.workarea)
+        assert entry is not None
+    if grown or file_system_size(image) < image.stat().st_size - _SMALLEST:
+        run("losetup", "--set-capacity", entry.source)
+        run("resize2fs", entry.source)
+        log.info("workarea %s grew to %d bytes", image, image.stat().st_size)
+
+
+def _make_image(image: Path, uid: int, gid: int, size: int) -> None:
+    """Make a sparse image with an empty file system that belongs to the user."""
+    image.parent.mkdir(parents=True, exist_ok=True)
+    image.parent.chmod(0o711)
+    unfinished = image.with_suffix(".img.new")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    os.ftruncate(descriptor, size)
+    os.close(descriptor)
+    extended = f"root_owner={uid}:{gid},lazy_itable_init=1,lazy_journal_init=1,nodiscard"
+    run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", extended, unfinished)
+    unfinished.replace(image)
+
+
+def _check_file_system(image: Path) -> None:
+    """Replay the journal and mend what can be mended without a question."""
+    try:
+        run("e2fsck", "-p", image, accept=_FSCK_MENDED, timeout=600)
+    except CommandError as error:
+        log.error("e2fsck %s: %s", image, error.output)  # noqa: TRY400
+        raise WorkareaError(
+            "The workarea's file system is damaged; an administrator must mend it with "
+            f"'e2fsck -f {image}'."
+        ) from error
+
+
+def _loop_device(image: Path) -> str | None:
+    """The loop device that has the image open, if one has."""
+    output = run("losetup", "--noheadings", "--output", "NAME", "--associated", image)
+    return output.split()[0] if output.split() else None
+
+
+def file_system_size(image: Path) -> int:
+    """Bytes of the file system in an image, from its superblock (ext4: *The Super Block*).
+
+    It tells a growth that was cut off between the image and its file system.
+    """
+    with image.open("rb") as file:
+        file.seek(1024)
+        block = file.read(1024)
+    low, log_size, high = (
+        int.from_bytes(block[start : start + 4], "little") for start in (0x4, 0x18, 0x150)
+    )
+    return ((high << 32) + low) * (1024 << log_size)
+
+
+def _prepare_content(area: Path, uid: int, gid: int) -> None:
+    root = os.open(area, _DIRECTORY)
+    try:
+        owner = os.fstat(root)
+        if (owner.st_uid, owner.st_gid) != (uid, gid):
+            _give(area, root, uid, gid)
+        os.fchmod(root, 0o700)
+        # mkfs makes lost+found, which the user can neither use nor remove. e2fsck makes
+        # it anew if it ever needs it; one that holds something stays.
+        with contextlib.suppress(OSError):
+            os.rmdir("lost+found", dir_fd=root)
+        _free_mount_point(root, "cloud_storage")
+        for name in ("cloud_storage", "local", "examples"):
+            _make_directory(root, name, uid, gid)
+    finally:
+        os.close(root)
+
+
+def _give(area: Path, root: int, uid: int, gid: int) -> None:
+    """Hand the area to the user's ids, which are others after a change of the engine."""
+    if any(name != "lost+found" for name in os.listdir(root)):
+        run("chown", "--no-dereference", "--recursive", "-P", f"{uid}:{gid}", area)
+    else:
+        os.fchown(root, uid, gid)
+
+
+def _free_mount_point(root: int, name: str) -> None:
+    """Move aside what stands where the object storage is mounted, so that nothing is lost.
+
+    An empty directory stays; a file, a link, or a directory with files in it (they would be
+    hidden by the mount) gets a name with the time.
+    """
+    try:
+        found = os.stat(name, dir_fd=root, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(found.st_mode):
+        directory = os.open(name, _DIRECTORY, dir_fd=root)
+        try:
+            if not os.listdir(directory):  # noqa: PTH208 - a descriptor has no path
+                return
+        finally:
+            os.close(directory)
+    aside = f"{name}.conflict-{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**6:06d}"
+    os.rename(name, aside, src_dir_fd=root, dst_dir_fd=root)
+    log.warning("moved %s in a workarea aside, to %s", name, aside)
+
+
+def _make_directory(root: int, name: str, uid: int, gid: int) -> None:
+    """Make a directory of the user's; whatever has the name already is the user's choice."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=root)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and name != "cloud_storage":
+            log.warning("workarea is full: no directory %s made", name)
+            return
+        raise
+    directory = os.open(name, _DIRECTORY, dir_fd=root)
+    try:
+        os.fchown(directory, uid, gid)
+        os.fchmod(directory, 0o755)
+    finally:
+        os.close(directory)
