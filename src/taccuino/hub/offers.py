@@ -29,7 +29,7 @@ Interface = Literal["lab", "notebook"]
 
 INTERFACES: Mapping[Interface, str] = {
     "lab": "JupyterLab",
-    "notebook": "Jupyter Notebook (classic file list)",
+    "notebook": "Notebook",
 }
 """What users may choose as their interface, and what the form calls it."""
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from tornado import web
 
-from taccuino.settings import ImageSettings, Settings
+from taccuino.settings import ImageSettings, Settings, parse_size
 
 from .offers import INTERFACES, Offers, OptionsError, memory_label
 
@@ -58,8 +58,10 @@ class ServerOptions:
         except OptionsError as error:
             names["problem"] = str(error)
         else:
-            names["cpus"] = [(f"{cpus:g}", f"{cpus:g}") for cpus in offers.cpus]
-            names["memory"] = [(size, memory_label(size)) for size in offers.memory]
+            names["cpus"] = [(f"{cpus:g}", f"{cpus:g}") for cpus in sorted(offers.cpus)]
+            names["memory"] = [
+                (size, memory_label(size)) for size in sorted(offers.memory, key=parse_size)
+            ]
             names["combinations"] = {
                 f"{cpus:g}": offers.memory_with(cpus) for cpus in offers.cpus
             }
