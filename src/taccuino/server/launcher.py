@@ -1,0 +1,203 @@
+"""``taccuino-server``: the entry point of an image. It starts Jupyter and stays as the agent.
+
+Jupyter is started first and everything else afterwards, while Jupyter imports; the sockets are
+bound before, so a client that is early waits in their queue. The launcher's exit code is
+Jupyter's, signals are passed on, and the hub is told each phase.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .contract import Contract
+from .limits import memory_kills, size_in_words
+from .workarea import lay_out, make_runtime_directory, write_aws_config
+
+if TYPE_CHECKING:
+    from .phases import Phases
+
+__all__ = ["NOTIFY_VARIABLE", "child_environment", "command", "main"]
+
+NOTIFY_VARIABLE = "TACCUINO_NOTIFY_FD"
+"""A file descriptor to which Jupyter's extension writes a line once the server listens."""
+
+_STATIC_KEYS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+)
+_NO_HUB = """\
+taccuino-server: no hub started this server (JUPYTERHUB_API_URL and JUPYTERHUB_API_TOKEN are not
+set), so this is a trial of the image. Its address, with a token, is printed below; oidc-token and
+the object storage have nobody to ask.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the notebook server and return its exit code.
+
+    Options are passed on to ``jupyterhub-singleuser``; arguments that begin with a program are
+    the command to run in its place.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    contract = Contract(os.environ)
+    if not contract.has_hub:
+        _say(_NO_HUB)
+    try:
+        runtime = make_runtime_directory()
+        oidc_socket = _listen(socket.AF_UNIX, str(runtime / "oidc-agent.sock"))
+        endpoint = _listen(socket.AF_INET, ("127.0.0.1", 0))
+        token = os.urandom(24).hex()
+        environment = child_environment(os.environ, contract, runtime, endpoint, token)
+    except OSError as error:
+        _say(f"taccuino-server: the agent cannot be set up: {error}. Is /tmp writable?\n")
+        return 1
+    if problems := lay_out(Path(contract.workarea)):
+        environment["TACCUINO_WORKAREA_FAULTS"] = "\n".join(problems)
+        _say("\n".join(problems) + "\n")
+    reader, writer = os.pipe()
+    environment[NOTIFY_VARIABLE] = str(writer)
+    child = _start(command(contract, arguments), environment, writer)
+    os.close(writer)
+    _forward_signals(child)
+    phases = _serve(contract, oidc_socket, endpoint, token) if contract.has_hub else None
+    return _wait(child, reader, phases, contract)
+
+
+def command(contract: Contract, arguments: Sequence[str]) -> list[str]:
+    """The command line of the notebook server."""
+    if arguments and not arguments[0].startswith("-"):
+        return list(arguments)
+    page = "/tree" if contract.interface == "notebook" else "/lab"
+    options = [f"--ServerApp.root_dir={contract.workarea}", f"--ServerApp.default_url={page}"]
+    if not contract.service_url:  # with it, singleuser knows where to listen
+        options = ["--ServerApp.ip=0.0.0.0", "--ServerApp.port=8888", *options]
+    if contract.has_hub:
+        return [sys.executable, "-m", "jupyterhub.singleuser", *options, *arguments]
+    return [sys.executable, "-m", "jupyter_server", "--no-browser", *options, *arguments]
+
+
+def child_environment(
+    inherited: Mapping[str, str],
+    contract: Contract,
+    runtime: Path,
+    endpoint: socket.socket,
+    token: str,
+) -> dict[str, str]:
+    """Jupyter's environment: what was inherited, and where the agent is.
+
+    Raises
+    ------
+    OSError
+        If the AWS configuration can't be written.
+    """
+    # A static key would win over the agent's credentials.
+    environment = {name: value for name, value in inherited.items() if name not in _STATIC_KEYS}
+    if not contract.has_hub:
+        return environment
+    port = endpoint.getsockname()[1]
+    return environment | {
+        "OIDC_SOCK": str(runtime / "oidc-agent.sock"),
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}/credentials",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": token,
+        "AWS_CONFIG_FILE": str(write_aws_config(runtime, contract.region)),
+        "AWS_REGION": contract.region,
+        "AWS_DEFAULT_REGION": contract.region,
+    }
+
+
+def _listen(family: socket.AddressFamily, address: str | tuple[str, int]) -> socket.socket:
+    """A listening socket; the unix one lies in a directory of mode 0700."""
+    listener = socket.socket(family)
+    listener.bind(address)
+    listener.listen(64)
+    return listener
+
+
+def _start(command_line: Sequence[str], environment: Mapping[str, str], keep: int) -> int:
+    """Start the child, which inherits the descriptor ``keep``, and return its process id.
+
+    No thread runs yet, so a plain fork is safe; importing ``subprocess`` would cost 15 ms.
+    """
+    child = os.fork()
+    if child:
+        return child
+    try:
+        os.set_inheritable(keep, True)
+        os.execvpe(command_line[0], list(command_line), dict(environment))  # noqa: S606
+    except OSError as error:
+        _say(f"taccuino-server: {command_line[0]} cannot be run: {error.strerror}\n")
+    finally:
+        os._exit(127)
+
+
+def _forward_signals(child: int) -> None:
+    def forward(number: int, _frame: object) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(child, number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, forward)
+
+
+def _serve(
+    contract: Contract, oidc_socket: socket.socket, endpoint: socket.socket, token: str
+) -> Phases:
+    """Start the agent's threads. Imported here, while Jupyter starts: it costs 40 ms."""
+    from threading import Thread
+
+    from .agent import CredentialsEndpoint, OidcAgent
+    from .hub_client import HubClient
+    from .phases import Phases
+    from .sources import CredentialSource, TokenSource
+
+    hub = HubClient(contract.hub_api_url, contract.hub_token)
+    phases = Phases(hub, contract.server_name, _say)
+    phases.tell("booting")
+    agent = OidcAgent(contract.profile, TokenSource(hub))
+    Thread(target=agent.serve, args=(oidc_socket,), name="oidc-agent", daemon=True).start()
+    credentials = CredentialsEndpoint(endpoint, token, CredentialSource(hub))
+    Thread(target=credentials.serve_forever, name="credentials-endpoint", daemon=True).start()
+    phases.tell("jupyter")
+    return phases
+
+
+def _wait(child: int, reader: int, phases: Phases | None, contract: Contract) -> int:
+    """Wait for readiness, then for the child; return its exit code as a shell would."""
+    with os.fdopen(reader, "rb") as notifications:
+        # Ends without a line when Jupyter ends, or closes the descriptor, before it listens.
+        ready = notifications.readline().strip() == b"ready"
+    if ready and phases:
+        phases.tell("ready")
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if phases:
+        if not ready:
+            phases.tell("failed", failure(code, memory_kills(), contract.memory_limit))
+        phases.close(timeout=5)
+    return code if code >= 0 else 128 - code
+
+
+def failure(code: int, kills: int | None, memory_limit: int | None) -> str:
+    """The sentence for a server that ended before it was ready."""
+    if kills:
+        limit = f" of {size_in_words(memory_limit)}" if memory_limit else ""
+        return (
+            f"Jupyter was killed while it started: it needs more than its memory limit{limit}."
+        )
+    if code < 0:
+        return f"Jupyter was ended by signal {-code} before it was ready."
+    return f"Jupyter ended with code {code} before it was ready; the server's log says why."
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

@@ -1,0 +1,64 @@
+"""The container's limits as seen from inside: what was killed for memory, what room is left."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["memory_kills", "size_in_words", "workarea_warning"]
+
+_V1 = Path("/sys/fs/cgroup/memory/memory.oom_control")
+_V2 = Path("/sys/fs/cgroup/memory.events")
+
+
+def memory_kills(files: tuple[Path, ...] = (_V2, _V1)) -> int | None:
+    """How many processes the kernel killed for the container's memory limit; None if unknown.
+
+    ``oom_kill`` is in ``memory.events`` (cgroup v2) and ``memory.oom_control`` (v1); engines'
+    own ``OOMKilled`` tells only of the container's first process.
+    """
+    for path in files:
+        try:
+            lines = path.read_text(encoding="ascii").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            name, _, value = line.partition(" ")
+            if name == "oom_kill" and value.isdecimal():
+                return int(value)
+    return None
+
+
+def size_in_words(size: int) -> str:
+    """A size in bytes as the offers write it: ``2147483648`` is ``2G``."""
+    for unit, power in (("T", 4), ("G", 3), ("M", 2)):
+        amount = size / 1024**power
+        if amount >= 1:
+            return f"{amount:.1f}".removesuffix(".0") + unit
+    return f"{size // 1024}K"
+
+
+def workarea_warning(
+    path: str, *, share: float = 0.05, room: int = 100 * 1024**2
+) -> str | None:
+    """A sentence when less than ``share`` and less than ``room`` bytes of the workarea are free.
+
+    Inodes count as well: an area full of small files is full.
+    """
+    try:
+        status = os.statvfs(path)
+    except OSError as error:
+        return f"Your workarea {path} cannot be read: {error.strerror}."
+    free = status.f_bavail * status.f_frsize
+    total = status.f_blocks * status.f_frsize
+    if total and free < total * share and free < room:
+        return (
+            f"Your workarea is nearly full: {size_in_words(free)} of {size_in_words(total)} are "
+            "free. Remove files, or move them to cloud_storage."
+        )
+    if status.f_files and status.f_favail < status.f_files * share and status.f_favail < 1000:
+        return (
+            f"Your workarea has room for only {status.f_favail} more files. Remove some, or pack "
+            "them into an archive."
+        )
+    return None
