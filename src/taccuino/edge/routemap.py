@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
@@ -36,10 +37,16 @@ class Route:
     """What HAProxy connects to: ``<IP address>:<port>``; IPv6 without brackets."""
     data: dict[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The key in HAProxy's map."""
         return route_key(self.routespec)
+
+    @cached_property
+    def entry(self) -> str:
+        """Its two lines in the map file; computed once, as the whole file is written often."""
+        record = {"routespec": self.routespec, "target": self.target, "data": self.data}
+        return f"# {json.dumps(record)}\n{self.key} {self.address}\n"
 
 
 @dataclass(frozen=True)
@@ -106,12 +113,7 @@ def parse_target(target: str) -> Target:
 
 def format_map(routes: Iterable[Route]) -> str:
     """The text of the map file."""
-    return _HEADER + "".join(_entry(route) for route in routes)
-
-
-def _entry(route: Route) -> str:
-    record = {"routespec": route.routespec, "target": route.target, "data": route.data}
-    return f"# {json.dumps(record)}\n{route.key} {route.address}\n"
+    return _HEADER + "".join(route.entry for route in routes)
 
 
 def parse_map(text: str) -> tuple[dict[str, Route], list[str]]:

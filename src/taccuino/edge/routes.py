@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,16 @@ from .routemap import Route, format_map, parse_map, parse_target, route_key, rou
 from .runtime import EdgeError, EdgeUnreachableError, RuntimeAPI
 
 __all__ = ["RouteTable"]
+
+
+@dataclass
+class _Change:
+    """A route to set, or with None to remove, and what became of it."""
+
+    key: str
+    route: Route | None
+    done: bool = False
+    error: EdgeError | None = None
 
 
 class RouteTable(Proxy):
@@ -48,6 +59,7 @@ class RouteTable(Proxy):
         self._routes: dict[str, Route] | None = None
         self._default: dict[str, Any] | None = None
         self._changing = asyncio.Lock()
+        self._waiting: list[_Change] = []
 
     async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
         """Send requests below ``routespec`` to ``target``; replaces the route if it is there.
@@ -63,8 +75,7 @@ class RouteTable(Proxy):
             self._default = {"routespec": routespec, "target": target, "data": data}
             return
         route = Route(routespec, target, await _address(target), data)
-        async with self._changing:
-            await self._change(route.key, route)
+        await self._change(route.key, route)
 
     async def delete_route(self, routespec: str) -> None:
         """Remove a route if it exists.
@@ -75,8 +86,7 @@ class RouteTable(Proxy):
         if routespec == "/" and self._default:
             self._default = None
             return
-        async with self._changing:
-            await self._change(route_key(routespec), None)
+        await self._change(route_key(routespec), None)
 
     async def get_all_routes(self) -> dict[str, dict[str, Any]]:
         """What HAProxy holds, with the data that belongs to it, and the hub's own route."""
@@ -101,25 +111,53 @@ class RouteTable(Proxy):
         return routes
 
     async def _change(self, key: str, route: Route | None) -> None:
-        """Set or remove one route: first in the file, then in HAProxy; all or nothing."""
+        """Set or remove one route.
+
+        Changes that come while others are being made wait, and are then made together: one
+        writing of the file and one exchange with HAProxy for all of them.
+        """
+        change = _Change(key, route)
+        self._waiting.append(change)
+        async with self._changing:
+            if not change.done:
+                await self._make_changes()
+        if change.error is not None:
+            raise change.error
+
+    async def _make_changes(self) -> None:
+        """Make all changes that wait: first in the file, then in HAProxy."""
+        changes, self._waiting = self._waiting, []
+        error: EdgeError | None = None
+        try:
+            await self._make(changes)
+        except EdgeError as refused:
+            error = refused
+        except BaseException:
+            # Cancelled: whoever waits next makes them, from the beginning.
+            self._waiting = changes + self._waiting
+            raise
+        for change in changes:
+            change.done, change.error = True, error
+
+    async def _make(self, changes: list[_Change]) -> None:
         before = await self._load()
-        after = {name: known for name, known in before.items() if name != key}
-        if route is not None:
-            after[key] = route
+        last = {change.key: change.route for change in changes}
+        removed = [key for key, route in last.items() if route is None]
+        added = {key: route for key, route in last.items() if route is not None}
+        after = {key: route for key, route in before.items() if key not in last} | added
         if after != before:
             await self._save(after)
         try:
-            if route is not None:
-                entry = {key: route.address}
-                await self._patiently(lambda: self._runtime.put(self.routes_file, entry))
-            else:
-                await self._runtime.remove(self.routes_file, [key])
+            if added:
+                entries = {key: route.address for key, route in added.items()}
+                await self._patiently(lambda: self._runtime.put(self.routes_file, entries))
+            if removed:
+                await self._runtime.remove(self.routes_file, removed)
         except EdgeUnreachableError as error:
-            if route is None:
-                self.log.warning("Removed the route %s from the file only: %s", key, error)
-                return
-            await self._save(before)
-            raise
+            if added:
+                await self._save(before)
+                raise
+            self.log.warning("Removed routes (%s) from the file only: %s", removed, error)
         except EdgeError:
             await self._save(before)
             raise
