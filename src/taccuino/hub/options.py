@@ -59,9 +59,8 @@ class ServerOptions:
             names["problem"] = str(error)
         else:
             names["cpus"] = [(f"{cpus:g}", f"{cpus:g}") for cpus in sorted(offers.cpus)]
-            names["memory"] = [
-                (size, memory_label(size)) for size in sorted(offers.memory, key=parse_size)
-            ]
+            sizes = sorted(offers.memory, key=parse_size)
+            names["memory"] = [(size, memory_label(size)) for size in sizes]
             names["combinations"] = {
                 f"{cpus:g}": offers.memory_with(cpus) for cpus in offers.cpus
             }

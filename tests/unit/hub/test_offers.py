@@ -142,13 +142,17 @@ def test_an_offered_image_joins_the_settings_and_may_take_a_name_over():
 
 
 def test_the_default_is_the_first_image_when_the_marked_one_is_out_of_reach():
-    images = (ImageSettings(name="first", reference="a"), ImageSettings(name="b", reference="b"))
+    images = (
+        ImageSettings(name="first", reference="a"),
+        ImageSettings(name="b", reference="b"),
+    )
     mine = Offers(images, (FlavourSettings(cpus=[1], memory=["1G"]),))
     assert mine.validate({}).image == "first"
 
 
 @pytest.mark.parametrize(
-    "mine", [Offers((), (FlavourSettings(cpus=[1], memory=["1G"]),)), Offers(offers().images, ())]
+    "mine",
+    [Offers((), (FlavourSettings(cpus=[1], memory=["1G"]),)), Offers(offers().images, ())],
 )
 def test_who_is_offered_nothing_is_told_so(mine):
     with pytest.raises(OptionsError, match="ask the operators"):

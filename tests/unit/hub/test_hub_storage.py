@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from taccuino.hub.storage import (
+    HubStorage,
+    server_endpoint,
+    storage_environment,
+    storage_fault,
+)
+from taccuino.iam import AccessToken, GrantFailure
+from taccuino.settings import Settings
+from taccuino.storage import StorageError
+from taccuino.storage.mount_client import MountPlaneError, MountStatus
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "server_side", "seen"),
+    [
+        ("http://localhost:8002", None, "http://taccuino-edge:8002"),
+        ("http://127.0.0.1:8002/", None, "http://taccuino-edge:8002/"),
+        ("https://rgw.example.org", None, "https://rgw.example.org"),
+        ("http://localhost:8002", "http://s3:80", "http://s3:80"),
+    ],
+)
+def test_a_loopback_endpoint_is_reached_through_the_edge(endpoint, server_side, seen):
+    storage = {"endpoint": endpoint, "server_endpoint": server_side}
+    settings = Settings.parse({"storage": storage})
+    assert server_endpoint(settings) == seen
+    assert storage_environment(settings, "ana")["AWS_ENDPOINT_URL_STS"] == seen
+
+
+def test_the_environment_names_what_is_the_users_own():
+    environment = storage_environment(Settings(), "ana")
+    assert environment["TACCUINO_BUCKET"] == "ana"
+    assert environment["TACCUINO_SCRATCH_BUCKET"] == "scratch"
+    assert environment["TACCUINO_ROLE_ARN"].endswith("taccuino-ana")
+    assert not any("KEY" in name or "TOKEN" in name for name in environment)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (GrantFailure("expired_grant"), "Your login has expired"),
+        (GrantFailure("usage_policy"), "usage policy"),
+        (GrantFailure("suspended"), "suspended"),
+        (StorageError("x", reason="unreachable"), "the object storage can't be reached"),
+        (StorageError("x", reason="issuer"), "the identity service can't be reached"),
+        (StorageError("x", reason="conflict"), "belongs to somebody else"),
+        (StorageError("secret detail", reason="denied"), "refused to prepare your bucket"),
+    ],
+)
+def test_each_fault_has_its_sentence(error, said):
+    sentence = storage_fault(error)
+    assert said in sentence
+    assert "secret detail" not in sentence
+
+
+class StandInPlane:
+    def __init__(self, **status):
+        self.status = status
+        self.calls = []
+
+    async def mount(self, request):
+        self.calls.append(request)
+        if "error" in self.status:
+            raise self.status["error"]
+        paths = {"workarea": Path("/m/ana/w"), "cloud_storage": Path("/m/ana/c")}
+        known = {"state": "mounted", "workarea_usable": True, **self.status}
+        return MountStatus(request.slug, **paths, **known)
+
+    async def drain(self, slug, timeout, report):
+        self.calls.append(("drain", slug, timeout))
+
+    async def unmount(self, slug, *, drain):
+        self.calls.append(("unmount", slug, drain))
+
+
+class StandInBackend:
+    def __init__(self, prepared=None, **status):
+        self.settings = Settings()
+        self.prepared = prepared
+        self.mount_plane = StandInPlane(**status)
+
+    async def prepare(self, user):
+        if self.prepared:
+            raise self.prepared
+
+
+async def attach(backend):
+    return await HubStorage(backend, object()).attach("ana", 3001000, 3001000, lambda _: None)
+
+
+async def test_the_workarea_and_the_cloud_storage_are_bound():
+    backend = StandInBackend()
+    attachment = await attach(backend)
+    assert [(str(bind.source), bind.target) for bind in attachment.binds] == [
+        ("/m/ana/w", "/workarea"),
+        ("/m/ana/c", "/workarea/cloud_storage"),
+    ]
+    assert attachment.faults == ()
+    (request,) = backend.mount_plane.calls
+    assert (request.uid, request.bucket, request.workarea_quota) == (3001000, "ana", "10G")
+
+
+@pytest.mark.parametrize(
+    ("prepared", "status", "faults"),
+    [
+        (None, {"fault": "scratch is missing."}, ["scratch is missing."]),
+        (None, {"state": "failed", "fault": "It is away."}, ["It is away."]),
+        # It was prepared once, and is mounted: nothing is missing.
+        (StorageError("x", reason="unreachable"), {}, []),
+        (
+            GrantFailure("expired_grant"),
+            {"state": "failed", "fault": "no credentials"},
+            [
+                "Your cloud_storage is not connected. "
+                + GrantFailure("expired_grant").user_message
+            ],
+        ),
+    ],
+)
+async def test_what_fails_is_said_once_and_with_its_cause(prepared, status, faults):
+    assert list((await attach(StandInBackend(prepared, **status))).faults) == faults
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ({"error": MountPlaneError("socket gone")}, "does not answer"),
+        ({"state": "failed", "workarea_usable": False, "fault": "The disk is full."}, "full"),
+    ],
+)
+async def test_without_a_workarea_there_is_no_start(status, said):
+    with pytest.raises(StorageError, match=said):
+        await attach(StandInBackend(**status))
+
+
+async def test_uploads_are_waited_for_before_the_mount_goes():
+    backend = StandInBackend()
+    await HubStorage(backend, object()).detach("ana", lambda _: None)
+    assert backend.mount_plane.calls == [("drain", "ana", 60.0), ("unmount", "ana", False)]
+
+
+def test_an_access_token_is_not_shown():
+    assert "tok" not in repr(AccessToken("tok", "i", 0.0, "s"))
