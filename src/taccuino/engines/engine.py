@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 _API_TIMEOUT = 60  # seconds an answer of the engine may take
 _PING_TIMEOUT = 5.0
 _REMOVAL_SECONDS = 15.0
-_BUSY = ("device or resource busy", "is in use", "has active endpoints", "being removed")
 
 
 @dataclass(frozen=True)
@@ -154,10 +153,7 @@ class Engine:
         return text.decode(errors="replace")
 
     async def remove(self, container: str) -> bool:
-        """Kill and remove a container; whether there was one.
-
-        Just after an exit a mount of the container can still be busy: that is tried again.
-        """
+        """Kill and remove a container; whether there was one."""
         return await self._removal(
             lambda client: client.remove_container(container, v=True, force=True)
         )
@@ -189,17 +185,23 @@ class Engine:
         return await self._removal(lambda client: client.remove_network(name))
 
     async def _removal(self, call: Callable[[docker.APIClient], object]) -> bool:
+        """Try a removal until it is done, or refused for too long.
+
+        podman refuses it while the end of a container is still being worked on, in many words:
+        "device or resource busy", "container state improper", "network is being used".
+        """
         deadline = time.monotonic() + _REMOVAL_SECONDS
         pause = 0.05
+        begun = False
         while True:
             try:
                 await self._write(call)
             except _MissingError:
-                return False
+                return begun
             except EngineError as error:
-                words = str(error).lower()
-                if not any(word in words for word in _BUSY) or time.monotonic() > deadline:
+                if isinstance(error, EngineUnreachableError) or time.monotonic() > deadline:
                     raise
+                begun = True
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
             else:

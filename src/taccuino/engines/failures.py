@@ -26,7 +26,7 @@ from .errors import (
     StorageUnavailableError,
 )
 
-__all__ = ["Evidence", "Failure", "clean_log", "explain_failure"]
+__all__ = ["Evidence", "Failure", "clean_log", "explain_failure", "memory_notice"]
 
 _ASK = "Please tell the operators of this service."
 _AGAIN = "Please try again in a minute; tell the operators if it happens again."
@@ -136,6 +136,17 @@ def explain_failure(evidence: Evidence) -> Failure:
     )
 
 
+def memory_notice(kills: int) -> dict[str, str]:
+    """A notice that processes of a server which goes on were ended for want of memory."""
+    what = "A process" if kills == 1 else f"{kills} processes"
+    return {
+        "id": f"oom-{kills}",
+        "level": "warning",
+        "message": f"{what} of your server, such as a notebook's kernel, needed more than the "
+        "server's memory and was ended. Choose more memory, or work on less data at once.",
+    }
+
+
 def clean_log(text: str) -> str:
     """The last lines of a log, without control characters and secrets, each of them short."""
     lines = [_ESCAPES.sub("", line).rstrip() for line in text.splitlines()]
@@ -220,7 +231,7 @@ def _engine(error: EngineError, evidence: Evidence) -> Failure:
             retryable=False,
             status=503,
         )
-    if "executable file" in words or "no command" in words:
+    if any(sign in words for sign in ("executable file", "no command", "command that was not")):
         return Failure(
             "image_unusable",
             f"The image {evidence.image} can't be used as a notebook server: what it should "

@@ -140,11 +140,12 @@ class ServerContainer:
         EngineError
             If the engine can't tell.
         """
+        if self._watch is not None:
+            return self._watch.alive
         info = await self._engine.inspect(self.id)
         if info is None or not info["State"]["Running"]:
             return False
-        if self._watch is None:
-            self._arm(info, on_death)
+        self._arm(info, on_death)
         return True
 
     async def wait_dead(self) -> None:

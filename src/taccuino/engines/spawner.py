@@ -33,7 +33,7 @@ from .errors import (
     ServerFailedError,
     StartStalledError,
 )
-from .failures import Evidence, Failure, clean_log, explain_failure
+from .failures import Evidence, Failure, clean_log, explain_failure, memory_notice
 from .progress import StartProgress
 from .readiness import wait_until_answers
 from .server import ServerContainer
@@ -88,6 +88,7 @@ class NotebookSpawner(DockerSpawner):
         self._progress = StartProgress()
         self._starting: asyncio.Task[Any] | None = None
         self._stopping = False
+        self.holds_storage = False
         self._cancelled = ""
         self._told: asyncio.Future[None] | None = None
         self._attachment = Attachment()
@@ -131,6 +132,7 @@ class NotebookSpawner(DockerSpawner):
         super().load_state(state)
         self.last_failure = state.get("last_failure")
         self.container.load_state(state.get("server") or {})
+        self.holds_storage = bool(self.object_id)
 
     def get_state(self) -> dict[str, Any]:
         """What a hub that starts again must know; also why the last server ended."""
@@ -167,6 +169,7 @@ class NotebookSpawner(DockerSpawner):
         """
         progress = self._progress
         self._starting = asyncio.current_task()
+        self.holds_storage = True
         self.last_failure = None
         try:
             return await self._attempts(progress)
@@ -306,6 +309,8 @@ class NotebookSpawner(DockerSpawner):
     async def _until_ready(self) -> None:
         """Wait until the server says that it is ready, or answers, or has ended."""
         assert self._told is not None
+        if not self.container.ip:
+            raise ContainerExitedError("the container ended at once")
         base = self.server.base_url if self.server else "/"
         told = self._told
         answering = asyncio.ensure_future(
@@ -316,13 +321,18 @@ class NotebookSpawner(DockerSpawner):
             await asyncio.wait({told, answering, dying}, return_when=asyncio.FIRST_COMPLETED)
             if told.done():
                 told.result()
-            elif answering.done():
-                answering.result()
-            else:
+            elif not await self._answer_is_its_own():
                 raise ContainerExitedError("the container ended before its server was ready")
         finally:
             answering.cancel()
             dying.cancel()
+
+    async def _answer_is_its_own(self) -> bool:
+        """Whether the container runs.
+
+        Without it the address leads out of the host, where a proxy may answer in its place.
+        """
+        return self.container.watched_alive or await self.container.running(self._died_alone)
 
     def server_event(self, phase: str, message: str = "") -> None:
         """Take in what the server tells of its start (``POST /servers/events``)."""
@@ -374,16 +384,13 @@ class NotebookSpawner(DockerSpawner):
         storage = self.storage
         return storage if hasattr(storage, "attach") else storage(self)  # type: ignore[no-any-return]
 
-    @property
-    def holds_storage(self) -> bool:
-        """Whether this server needs its user's storage now."""
-        return self._starting is not None or bool(self.object_id)
-
     async def _attach(self, uids: UidRange, progress: StartProgress) -> None:
         shared = SharedStorage(self.user.name)
         self._attachment = await shared.attach(self._server_storage, uids, progress.detail)
 
     async def _detach(self) -> None:
+        self.holds_storage = False
+
         def in_use() -> bool:
             spawners = getattr(self.user, "spawners", {self.name: self})
             return any(one.holds_storage for one in spawners.values())
@@ -458,6 +465,7 @@ class NotebookSpawner(DockerSpawner):
             self.log.warning("Left for reconcile: %s", error)
         self.object_id = ""
         if not keep_storage:
+            self.holds_storage = False
             self._in_background(self._detach())
 
     def _in_background(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -468,18 +476,7 @@ class NotebookSpawner(DockerSpawner):
     def notices(self) -> list[dict[str, str]]:
         """What the user should be told while the server runs."""
         kills = self.container.oom_kills()
-        if not kills:
-            return []
-        times = "A process" if kills == 1 else f"{kills} processes"
-        return [
-            {
-                "id": f"oom-{kills}",
-                "level": "warning",
-                "message": f"{times} of your server, such as a notebook's kernel, used more "
-                "than its memory and was ended. Start a server with more memory, or work on "
-                "less data at once.",
-            }
-        ]
+        return [memory_notice(kills)] if kills else []
 
 
 class PodmanSpawner(NotebookSpawner):

@@ -1,0 +1,144 @@
+"""What a notebook server can and cannot reach, asked from inside real containers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from engine_servers import Servers
+
+from taccuino.engines import Attachment, Bind
+
+pytestmark = pytest.mark.integration
+
+
+@contextlib.contextmanager
+def listening(port: int) -> Iterator[None]:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("0.0.0.0", port))
+        listener.listen()
+        yield
+
+
+@pytest.fixture
+def outside() -> Iterator[str]:
+    """A machine beyond the host: a network namespace with a listener on port 80."""
+    name, address = f"tco{os.getpid() % 10_000}", "198.51.100.2"
+
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True, capture_output=True)
+
+    ip("netns", "add", name)
+    try:
+        ip("link", "add", f"{name}a", "type", "veth", "peer", "name", "eth0", "netns", name)
+        ip("address", "add", "198.51.100.1/30", "dev", f"{name}a")
+        ip("link", "set", f"{name}a", "up")
+        ip("-n", name, "address", "add", f"{address}/30", "dev", "eth0")
+        ip("-n", name, "link", "set", "eth0", "up")
+        ip("-n", name, "route", "add", "default", "via", "198.51.100.1")
+        code = (
+            "import socket; s = socket.create_server(('0.0.0.0', 80)); print(flush=True)\n"
+            "while 1: s.accept()"
+        )
+        enter = ["nsenter", f"--net=/run/netns/{name}", "python3", "-c", code]
+        with subprocess.Popen(enter, stdout=subprocess.PIPE) as listener:
+            assert listener.stdout is not None
+            listener.stdout.readline()
+            yield address
+            listener.kill()
+    finally:
+        ip("netns", "delete", name)
+
+
+async def test_network(servers: Servers, outside: str) -> None:
+    mine, other = servers.spawner("mallory"), servers.spawner("trent")
+    await asyncio.gather(mine.start(), other.start())
+    edge, private = servers.settings.port, servers.settings.port + 5
+
+    async def reach(host: str, port: int) -> Any:
+        return await servers.ask(mine, "connect", host=host, port=str(port))
+
+    with listening(edge), listening(private):
+        assert await reach("taccuino-edge", edge) == "connected"
+        assert await reach("taccuino-edge", private) == {"error": "ConnectionRefusedError"}
+        assert await reach("198.51.100.1", edge) == "connected"
+        assert await reach("198.51.100.1", private) == {"error": "ConnectionRefusedError"}
+        assert await reach(other.container.gateway, private) == {
+            "error": "ConnectionRefusedError"
+        }
+    assert await reach(outside, 80) == "connected"
+    assert await reach(other.container.ip, 8888) == {"error": "TimeoutError"}
+    assert await reach("169.254.169.254", 80) == {"error": "TimeoutError"}
+    assert mine.container.network != other.container.network
+
+    # From beyond the host nobody reaches a server, even with a route to it.
+    name = f"tco{os.getpid() % 10_000}"
+    code = (
+        "import socket, sys\n"
+        f"try: socket.create_connection(({mine.container.ip!r}, 8888), timeout=2)\n"
+        "except TimeoutError: sys.exit(3)"
+    )
+    enter = ["nsenter", f"--net=/run/netns/{name}", "python3", "-c", code]
+    assert (await asyncio.to_thread(subprocess.run, enter)).returncode == 3
+    await asyncio.gather(mine.stop(now=True), other.stop(now=True))
+
+
+async def test_rights_and_limits(servers: Servers) -> None:
+    spawner = servers.spawner("mallory")
+    await spawner.start()
+    status = await servers.ask(spawner, "status")
+
+    def field(name: str) -> str:
+        match = re.search(rf"^{name}:\s*(.*)$", status, re.MULTILINE)
+        assert match
+        return match[1]
+
+    assert {field(f"Cap{kind}") for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
+    assert field("NoNewPrivs") == "1"
+    assert field("Seccomp") == "2"
+    assert field("Uid").split() == ["1000"] * 4
+    base = 3_000_000
+    inside, host, size = await servers.ask(spawner, "uid_map")
+    assert (inside, size) == ("0", "65536")
+    assert (int(host) - base) % 65_536 == 0
+    info = await servers.engine.inspect(spawner.container.id)
+    limits = info["HostConfig"]
+    assert limits["Memory"] == limits["MemorySwap"] == 128 << 20
+    assert limits["NanoCpus"] == 500_000_000
+    assert limits["PidsLimit"] == servers.settings.engine.pids_limit
+    assert limits["RestartPolicy"]["Name"] in ("", "no")
+    assert not limits["Privileged"]
+    await spawner.stop(now=True)
+
+
+async def test_files_belong_to_their_user(servers: Servers) -> None:
+    area = servers.settings.state_dir / "area"
+    area.mkdir(mode=0o700)
+
+    class Area:
+        async def attach(self, username: str, uid: int, gid: int, report: Any) -> Attachment:
+            if username == "owner":
+                os.chown(area, uid, gid)
+            return Attachment((Bind(area, "/workarea"),))
+
+        async def detach(self, username: str, report: Any) -> None:
+            pass
+
+    owner = servers.spawner("owner", storage=lambda _: Area())
+    thief = servers.spawner("thief", storage=lambda _: Area())
+    await asyncio.gather(owner.start(), thief.start())
+    assert await servers.ask(owner, "write", path="/workarea/mine") == 1000
+    assert (area / "mine").stat().st_uid == area.stat().st_uid > 3_000_000
+    assert await servers.ask(thief, "list", path="/workarea") == {"error": "PermissionError"}
+    assert await servers.ask(thief, "list", path="/workarea/mine") == {
+        "error": "PermissionError"
+    }
+    await asyncio.gather(owner.stop(now=True), thief.stop(now=True))
