@@ -32,6 +32,7 @@ from .handlers import (
     IAMLogoutHandler,
     LoginPageHandler,
     login_state,
+    refuse_start,
     send_to_login,
 )
 from .tokens import InvalidTokenError
@@ -337,6 +338,18 @@ class IAMAuthenticator(GenericOAuthenticator):
             return False
         return welcome
 
+    async def pre_spawn_start(self, user: Any, spawner: Any) -> None:
+        """Start no server for a user who was just refused.
+
+        JupyterHub goes on with a request by token whose user's refresh said no.
+
+        Raises
+        ------
+        tornado.web.HTTPError
+            403, with the reason's sentence.
+        """
+        refuse_start(spawner.handler, user)
+
     async def _outlasts_outage(self, user: Any) -> bool:
         """Whether the grant has not ended by itself while the IAM is away."""
         ends = (await self.grants.state(user)).get("refresh_expires_at")
@@ -348,9 +361,12 @@ class IAMAuthenticator(GenericOAuthenticator):
             asked = self._confirmed.get(user.name, 0)
             if time.time() - asked < min(_CONFIRMED_FOR, self.auth_refresh_age / 2):
                 return True
+            self._confirmed.pop(user.name, None)
             state, userinfo = await self._identity(user, state)
-            self._confirmed[user.name] = time.time()
-            return await self._apply(user, state, userinfo, handler)
+            welcome = await self._apply(user, state, userinfo, handler)
+            if welcome:
+                self._confirmed[user.name] = time.time()
+            return welcome
 
     async def _identity(self, user: Any, state: State) -> tuple[State, dict[str, Any] | None]:
         """The user's state, renewed if it is time, and what the IAM says of them now."""

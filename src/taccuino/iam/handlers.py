@@ -26,6 +26,7 @@ __all__ = [
     "IAMLogoutHandler",
     "LoginPageHandler",
     "login_state",
+    "refuse_start",
     "send_to_login",
 ]
 
@@ -45,24 +46,38 @@ def send_to_login(handler: Any, user: Any, code: str, message: str) -> None:
     """Have a request whose user is no longer welcome end at the login page, with the reason.
 
     JupyterHub redirects there by itself when a refresh says no; the reason and the way back
-    are added to the address. A user's request to start a server is answered at once, since
-    JupyterHub has no other words for it than "auth has expired".
+    are added to the address. A start is answered at once, since JupyterHub has no other words
+    for it than "auth has expired". What others ask about the user (an administrator, say) goes
+    on as JupyterHub has it.
 
     Raises
     ------
     tornado.web.HTTPError
-        403, when the user's own request is already under way (a start).
+        403, when the user's own request is already under way: a start.
     """
-    if handler is None:
+    if handler is None or handler.current_user is not user:
         return
-    handler.login_refusal = code
+    handler.login_refusal = (code, message)
     login_url = url_concat(
         handler.settings["login_url"], {"reason": code, "next": handler.request.uri}
     )
     handler.get_login_url = lambda: login_url
     # JupyterHub sets the scopes once it knows the user: before that it only asks who it is.
-    if hasattr(handler, "parsed_scopes") and handler.current_user is user:
+    if hasattr(handler, "parsed_scopes"):
         raise _StartRefusedError(code, message)
+
+
+def refuse_start(handler: Any, user: Any) -> None:
+    """Refuse a start that a user asks for in a request in which they were refused.
+
+    Raises
+    ------
+    tornado.web.HTTPError
+        403, with the reason's sentence.
+    """
+    refusal = getattr(handler, "login_refusal", None)
+    if refusal and handler.current_user is user:
+        raise _StartRefusedError(*refusal)
 
 
 class _StartRefusedError(web.HTTPError):
@@ -71,6 +86,8 @@ class _StartRefusedError(web.HTTPError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(403, message)
         self.headers = {"X-Taccuino-Reason": code}
+        # What JupyterHub shows: it replaces the text of an error that is raised in a start.
+        self.jupyterhub_message = message
 
 
 class LoginPageHandler(LoginHandler):
@@ -79,8 +96,9 @@ class LoginPageHandler(LoginHandler):
     def _render(
         self, login_error: str | None = None, username: str | None = None, **kwargs: Any
     ) -> Any:
-        code = getattr(self, "login_refusal", None) or self.get_argument("reason", None)
-        message = login_error or login_reason_message(code)
+        _, refusal = getattr(self, "login_refusal", (None, None))
+        reason = login_reason_message(self.get_argument("reason", None))
+        message = login_error or refusal or reason
         return super()._render(login_error=message, username=username, **kwargs)
 
 

@@ -35,13 +35,13 @@ from taccuino.settings import Settings
 c = get_config()
 settings = Settings.load(Path({settings!r}))
 configure(c, settings)
-c.JupyterHub.bind_url = settings.url
 c.JupyterHub.hub_port = {hub_port}
 c.JupyterHub.db_url = "sqlite:///{state}/hub.sqlite"
 c.JupyterHub.cookie_secret_file = "{state}/cookie-secret"
 c.JupyterHub.proxy_class = "dummy_parts.NoProxy"
 c.JupyterHub.bind_url = "http://127.0.0.1:{hub_port}"
 c.JupyterHub.cleanup_servers = False
+c.JupyterHub.template_paths = [{here!r} + "/templates"]
 c.JupyterHub.spawner_class = ServerOfTests
 c.JupyterHub.custom_scopes = SCOPES
 c.JupyterHub.load_roles = [USER_ROLE, mount_plane_role()]
@@ -52,6 +52,7 @@ c.JupyterHub.services = [
 c.Spawner.server_token_scopes = SERVER_TOKEN_SCOPES
 c.JupyterHub.extra_handlers = token_handlers
 c.JupyterHub.tornado_settings = {{"taccuino_credentials": CredentialsOfTests()}}
+{extra}
 """
 
 
@@ -68,6 +69,7 @@ class Hub:
     state: Path
     provider: Provider
     iam: dict[str, Any] = field(default_factory=dict)
+    extra: str = ""
 
     def __post_init__(self) -> None:
         self.port = free_port()
@@ -93,6 +95,7 @@ class Hub:
             settings=str(self.state / "settings.json"),
             state=self.state,
             hub_port=self.port,
+            extra=self.extra,
         )
         (self.state / "jupyterhub_config.py").write_text(config)
 
@@ -159,9 +162,9 @@ class Browser(requests.Session):
         )
 
 
-def a_hub(provider: Provider, **iam: Any) -> Iterator[Hub]:
+def a_hub(provider: Provider, extra: str = "", **iam: Any) -> Iterator[Hub]:
     state = Path(tempfile.mkdtemp(prefix="tc-iam-", dir="/tmp"))
-    hub = Hub(state, provider, iam)
+    hub = Hub(state, provider, iam, extra)
     try:
         hub.start()
         yield hub

@@ -23,6 +23,8 @@ from joserfc.jws import JWSRegistry
 
 CLIENT_ID = "taccuino"
 CLIENT_SECRET = "provider-secret"
+KEY = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, auto_kid=True)
+OTHER_KEY = RSAKey.generate_key(2048, {"kid": KEY.kid})
 
 
 @dataclass
@@ -64,9 +66,9 @@ class Provider:
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.key = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, auto_kid=True)
-        self.other_key = RSAKey.generate_key(2048, {"kid": self.key.kid})
+        self.key, self.other_key = KEY, OTHER_KEY
         self._ready = threading.Event()
+        self.refresh_began = threading.Event()
         self.port = 0
 
     # -- life ---------------------------------------------------------------------------
@@ -85,8 +87,9 @@ class Provider:
         assert self._ready.wait(10)
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stopped.set)
-        self._thread.join(10)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopped.set)
+            self._thread.join(10)
 
     def restart(self) -> None:
         """Come back at the same port."""
@@ -207,6 +210,7 @@ class Provider:
             return web.json_response({"error": "invalid_client"}, status=401)
         if form["grant_type"] == "refresh_token":
             self.refreshes += 1
+            self.refresh_began.set()
             await asyncio.sleep(self.refresh_delay)
         if self.token_error:
             status, body = self.token_error
