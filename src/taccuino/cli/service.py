@@ -42,7 +42,7 @@ def up(
     """Start the service, or mend what does not run of it, and wait until it is ready."""
     _as_root("up")
     began = time.monotonic()
-    settings = local.up(Settings.load(), _say, _image_tasks() if image else [])
+    settings = local.up(Settings.load(), _say, image=image)
     answer = local.status(settings)
     lines = [f"[bold]{settings.url}[/bold]"]
     for account in answer["accounts"]:
@@ -50,11 +50,6 @@ def up(
         lines.append(f"{account['username']:<8} {account['password']}   {role}")
     title = f"{settings.name} is ready after {time.monotonic() - began:.0f} s"
     _console.print(Panel.fit("\n".join(lines), title=title, padding=(1, 2)))
-
-
-def _image_tasks() -> list[local.Task]:
-    """Build the base image while the other services start, if its recipe changed."""
-    return []
 
 
 def down(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from .checks import check
 from .lifecycle import down, purge, up
-from .order import Task
 from .podman import podman_command, podman_environment, write_podman_files
 from .resolve import load, resolve
 from .service import Service
@@ -20,7 +19,6 @@ from .supervisor_config import log_file
 
 __all__ = [
     "Service",
-    "Task",
     "check",
     "down",
     "load",

@@ -6,9 +6,10 @@ import contextlib
 import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from taccuino.engines.base_image import BASE_IMAGE, ensure_base_image
 from taccuino.errors import Fault, ServiceError, SettingsError
 from taccuino.settings import Settings
 
@@ -27,7 +28,7 @@ Report = Callable[[str], None]
 """Takes a line about what was done, for a person."""
 
 
-def up(settings: Settings, report: Report, extra: Sequence[Task] = ()) -> Settings:
+def up(settings: Settings, report: Report, *, image: bool = True) -> Settings:
     """Bring the instance up, and wait until it can be used.
 
     Whatever runs as it should is left alone: a second run changes nothing. What a killed
@@ -39,8 +40,8 @@ def up(settings: Settings, report: Report, extra: Sequence[Task] = ()) -> Settin
         As they were read from the file.
     report
         Told of each service that is ready.
-    extra
-        Other tasks to be done meanwhile, such as building the base image.
+    image
+        Whether the base image is built meanwhile, if it is offered and its recipe changed.
 
     Returns
     -------
@@ -62,7 +63,9 @@ def up(settings: Settings, report: Report, extra: Sequence[Task] = ()) -> Settin
         services = services_of(resolved)
         supervision.apply(services)
         tasks = [_start_task(supervision, service, report) for service in services]
-        run_in_order([*tasks, *extra])
+        if image and any(offer.reference == BASE_IMAGE for offer in resolved.images):
+            tasks.append(_image_task(resolved, report))
+        run_in_order(tasks)
     return resolved
 
 
@@ -83,6 +86,14 @@ def _start_task(supervision: Supervision, service: Service, report: Report) -> T
         report(f"{service.name:<12} {what}")
 
     return Task(service.name, start, service.after)
+
+
+def _image_task(settings: Settings, report: Report) -> Task:
+    def build(_: Callable[[], bool]) -> None:
+        ensure_base_image(settings, report)
+
+    # Not before the engine: its start may empty podman's run directory.
+    return Task("base-image", build, after=("engine",))
 
 
 def down(settings: Settings, report: Report) -> None:
