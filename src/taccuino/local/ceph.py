@@ -9,6 +9,7 @@ second of CPU. There is no manager daemon: nothing here needs one.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -26,8 +27,11 @@ from pathlib import Path
 
 from taccuino.errors import ServiceError
 from taccuino.settings import Settings, parse_size
+from taccuino.storage.errors import StorageError
 
 from .ceph_config import ceph_config, keyring, new_key
+from .iam import issuer as embedded_issuer
+from .iam import signing_key
 from .private_files import keep_private, write_private
 from .service import Service
 
@@ -82,6 +86,7 @@ def ceph_services(settings: Settings) -> list[Service]:
             after=("ceph-osd",),
             prepare=lambda: _prepare_gateway(settings),
             ready=lambda: _answers(settings),
+            after_start=lambda: _prepare_storage(settings),
             stop_timeout=5.0,
         ),
     ]
@@ -190,6 +195,34 @@ def _prepare_gateway(settings: Settings) -> None:
     keys = {"access_key": key["access_key"], "secret_key": key["secret_key"]}
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(path, json.dumps(keys) + "\n")
+
+
+def _prepare_storage(settings: Settings) -> None:
+    """Make what all users share, so that the first one does not wait for it.
+
+    An IAM that others run is left to the hub: it may be away while this machine starts.
+    """
+    from taccuino.storage.issuer import PublishedIssuer
+    from taccuino.storage.provisioner import BucketProvisioner
+
+    issuer = None
+    if settings.embedded_iam:
+        issuer = PublishedIssuer(embedded_issuer(settings), (signing_key(settings).thumbprint,))
+    # Not through the edge, which may start later.
+    endpoint = f"http://127.0.0.1:{settings.local.s3_backend_port}"
+    storage = settings.storage.model_copy(update={"endpoint": endpoint})
+    direct = settings.model_copy(update={"storage": storage})
+    provisioner = BucketProvisioner(direct, issuer=issuer)
+
+    async def prepare() -> None:
+        await provisioner.ensure_scratch()
+        if issuer is not None:
+            await provisioner.ensure_issuer()
+
+    try:
+        asyncio.run(prepare())
+    except StorageError as error:
+        raise ServiceError(f"radosgw: {error}") from error
 
 
 def _identity(base: Path) -> dict[str, str]:
