@@ -157,7 +157,7 @@ class IAMCallbackHandler(OAuthCallbackHandler):
         self.check_code()
 
     def check_state(self) -> None:
-        """Check that this browser began this login.
+        """Check that this browser began this login, and that its issuer answers.
 
         Raises
         ------
@@ -173,6 +173,10 @@ class IAMCallbackHandler(OAuthCallbackHandler):
             or not secrets.compare_digest(str(began).encode(), returned.encode())
         ):
             self.log.warning("A login came back with a state that is not its own")
+            raise web.HTTPError(400, _STALE_LOGIN)
+        issuer = self.get_argument("iss", None)  # RFC 9207: who answers must be who was asked
+        if issuer is not None and issuer.rstrip("/") != self.authenticator.issuer.rstrip("/"):
+            self.log.warning("A login came back from another issuer: %s", ascii(issuer)[:120])
             raise web.HTTPError(400, _STALE_LOGIN)
 
     def check_error(self) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ c.JupyterHub.cookie_secret_file = "{state}/cookie-secret"
 c.JupyterHub.proxy_class = "dummy_parts.NoProxy"
 c.JupyterHub.bind_url = "http://127.0.0.1:{hub_port}"
 c.JupyterHub.cleanup_servers = False
+c.JupyterHub.redirect_to_server = False
 c.JupyterHub.template_paths = [{here!r} + "/templates"]
 c.JupyterHub.spawner_class = ServerOfTests
 c.JupyterHub.custom_scopes = SCOPES
@@ -171,3 +172,12 @@ def a_hub(provider: Provider, extra: str = "", **iam: Any) -> Iterator[Hub]:
     finally:
         hub.stop()
         shutil.rmtree(state)
+
+
+def wait_for(condition: Callable[[], Any], limit: float = 20) -> Any:
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.2)
+    raise AssertionError("it did not happen in time")

@@ -102,6 +102,9 @@ def test_a_state_that_is_not_this_browsers_is_refused(hub: Hub):
     assert page.status_code == 400
     assert "begun in another browser" in page.text
     assert "/hub/home" not in victim.page("/hub/home").url
+    hub.provider.answers_as = "https://evil.example.org"
+    assert victim.log_in("alice").status_code == 400
+    hub.provider.answers_as = None
     for state in ("", "e30=", "bnVsbA==", "W10=", "!!"):
         assert browser.page(f"/hub/oauth_callback?code=x&state={state}").status_code == 400
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hub_process import Browser, Hub, Provider, a_hub
+from hub_process import Browser, Hub, Provider, a_hub, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -33,15 +33,6 @@ def _mended(hub: Hub) -> Iterator[None]:
     hub.provider.token_error = hub.provider.userinfo_error = None
     hub.provider.userinfo_changes = {}
     hub.provider.lifetime = 3600
-
-
-def wait_for(condition: Callable[[], Any], limit: float = 20) -> Any:
-    deadline = time.monotonic() + limit
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.2)
-    raise AssertionError("it did not happen in time")
 
 
 def home(browser: Browser) -> str:

@@ -54,6 +54,7 @@ class Provider:
     id_token_dropped: bool = False
     userinfo_changes: dict[str, Any] = field(default_factory=dict)
     forged: bool = False
+    answers_as: str | None = None
     refresh_delay: float = 0
     # What happened
     refreshes: int = 0
@@ -186,7 +187,7 @@ class Provider:
         query = dict(request.query)
         assert query["client_id"] == CLIENT_ID
         assert query["code_challenge_method"] == "S256"
-        answer = {"state": query["state"]}
+        answer = {"state": query["state"], "iss": self.answers_as or self.issuer}
         if self.authorize_error:
             answer |= self.authorize_error
         else:
