@@ -54,7 +54,10 @@ class StandInSpawner(SimpleLocalProcessSpawner):
             raise error
         if self.user.name.startswith("slow"):
             await asyncio.sleep(8)
-        return await super().start()
+        where = await super().start()
+        Path(f"{self.user.name}.pid").write_text(str(self.pid))
+        Path(f"{self.user.name}.token").write_text(self.api_token)
+        return where
 
     async def progress(self):
         for progress, phase, message in self.phases:

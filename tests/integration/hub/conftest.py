@@ -1,0 +1,16 @@
+"""Real hubs for the tests of this folder."""
+
+from __future__ import annotations
+
+import pytest
+from hub_trial import run_hub
+
+
+@pytest.fixture(scope="module")
+def hub():
+    yield from run_hub({"enabled": False})
+
+
+@pytest.fixture(scope="module")
+def culling_hub():
+    yield from run_hub({"idle_seconds": 10, "warn_seconds": 8, "every_seconds": 1})

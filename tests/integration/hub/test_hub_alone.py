@@ -1,0 +1,187 @@
+"""The hub's own behaviour, on real JupyterHub: options, pages, readiness, calls, restart."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from hub_trial import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+def user(hub, name: str) -> str:
+    hub.api("POST", f"/users/{name}")
+    return f"/users/{name}/server"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"image": "evil"}, "choose base"),
+        ({"image": "gpu"}, "choose base"),
+        ({"cpu": 1e9}, "choose 1, 0.5 or 2"),
+        ({"memory": "-1G"}, "choose 2G, 1G or 4G"),
+        ({"memory": "4096G"}, "choose 2G, 1G or 4G"),
+        ({"volumes": {"/": "/host"}}, "image, cpu, memory and interface"),
+        ({"image": "%s%d%(x)s"}, "choose base"),
+    ],
+)
+def test_the_api_refuses_what_is_not_offered_and_names_what_is(hub, options, said):
+    server = user(hub, "ada")
+    answer = hub.api("POST", server, json=options)
+    assert answer.status_code == 400
+    assert said in answer.json()["message"]
+    assert hub.server("ada") is None
+    assert hub.api("POST", server, json={"user_options": options}).status_code == 400
+
+
+def test_options_that_were_stored_elsewhere_are_checked_too(hub):
+    server = user(hub, "patch")
+    assert hub.api("POST", server, json={}).status_code == 201
+    assert hub.api("DELETE", server).status_code in {202, 204}
+    wait_until(lambda: hub.server("patch") is None, 10)
+    hub.api("PATCH", server, json={"user_options": {"image": "evil"}}).raise_for_status()
+    answer = hub.api("POST", server)
+    assert answer.status_code == 400
+    assert hub.api("POST", server).status_code == 201, "the junk is not remembered"
+
+
+def test_a_start_takes_the_options_and_remembers_them(hub):
+    server = user(hub, "grace")
+    answer = hub.api("POST", server, json={"image": "gpu", "cpu": "2", "memory": "4096M"})
+    assert answer.status_code == 201, answer.text
+    chosen = {"image": "gpu", "cpu": 2, "memory": "4G", "interface": "lab"}
+    assert hub.server("grace")["user_options"] == chosen
+    hub.api("DELETE", server).raise_for_status()
+    wait_until(lambda: hub.server("grace") is None, 10)
+    page = hub.browser("grace").get(f"{hub.url}/spawn", timeout=10).text
+    assert re.search(r'<option value="gpu"[^>]* selected>', page)
+    assert re.search(r'name="memory" value="4G" checked', page)
+
+
+def test_the_form_offers_only_what_the_groups_may_use(hub):
+    page = hub.browser("ben").get(f"{hub.url}/spawn", timeout=10).text
+    assert 'value="base"' in page
+    assert 'value="gpu"' not in page
+    assert "Maintenance &lt;on&gt; Friday" in page
+
+
+def test_a_hostile_form_is_shown_again_with_the_reason(hub):
+    browser = hub.browser("mallory")
+    page = browser.get(f"{hub.url}/spawn", timeout=10).text
+    token = re.search(r'name="_xsrf" value="([^"]+)"', page)[1]
+    form = {"image": "<script>", "cpu": "1", "_xsrf": token}
+    answer = browser.post(f"{hub.url}/spawn", data=form, timeout=10)
+    assert answer.status_code == 400
+    assert "is not offered to you; choose base" in answer.text
+    assert "<script>'" not in answer.text
+    assert hub.server("mallory") is None
+
+
+def test_the_form_starts_a_server(hub):
+    browser = hub.browser("fiona")
+    page = browser.get(f"{hub.url}/spawn", timeout=10).text
+    token = re.search(r'name="_xsrf" value="([^"]+)"', page)[1]
+    form = {"image": "base", "cpu": "0.5", "memory": "1G", "interface": "notebook"}
+    answer = browser.post(
+        f"{hub.url}/spawn", data={**form, "_xsrf": token}, timeout=10, allow_redirects=False
+    )
+    assert answer.status_code == 302
+    assert "_xsrf" not in answer.headers["Location"]
+    wait_until(lambda: (hub.server("fiona") or {}).get("ready"), 20, hub.log)
+    assert hub.server("fiona")["user_options"]["interface"] == "notebook"
+    home = browser.get(f"{hub.url}/home", timeout=10).text
+    assert "Open my server" in home
+    assert "Running" in home
+
+
+def test_a_failure_is_told_in_words_and_can_be_tried_again(hub):
+    browser = hub.browser("unlucky")
+    server = user(hub, "unlucky")
+    assert hub.api("POST", server).status_code == 500
+    page = browser.get(f"{hub.url}/spawn-pending/unlucky", timeout=10).text
+    assert "The image could not be found. An operator was told." in page
+    assert "internal detail" not in page
+    assert "Try again" in page
+    assert "Change options" in page
+
+
+@pytest.mark.parametrize("path", ["home", "token", "spawn", "logout", "nothing"])
+def test_every_page_has_its_headers_and_loads_nothing_from_elsewhere(hub, path):
+    answer = hub.browser("ada").get(f"{hub.url}/{path}", timeout=10)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    sources = re.findall(r'(?:src|<link[^>]* href)="(https?://[^"]+)"', answer.text)
+    assert sources == []
+
+
+def test_static_files_are_kept_for_good_under_their_version(hub):
+    page = requests.get(f"{hub.url}/login", timeout=10).text
+    path = re.search(r'href="/hub(/taccuino/static/taccuino.css\?v=\w+)"', page)[1]
+    answer = requests.get(f"{hub.url}{path}", timeout=10)
+    assert answer.headers["Content-Type"] == "text/css"
+    assert "max-age" in answer.headers["Cache-Control"]
+
+
+def test_readiness_names_each_part_without_a_login(hub):
+    answer = requests.get(f"{hub.url}/ready", timeout=10)
+    assert answer.status_code == 503  # none of the neighbours is there
+    report = answer.json()
+    assert report["ready"] is False
+    assert set(report["checks"]) == {
+        "database", "engine", "mount-plane", "edge", "iam", "storage"
+    }  # fmt: skip
+    assert report["checks"]["database"]["state"] == "ok"
+    assert report["checks"]["engine"]["message"]
+
+
+def test_only_a_server_speaks_for_itself(hub):
+    server = user(hub, "vera")
+    hub.api("POST", server).raise_for_status()
+    own = hub.directory / "vera.token"
+    wait_until(own.exists, 10)
+    token = own.read_text()
+    users_token = hub.api("POST", "/users/vera/tokens", json={}).json()["token"]
+    events = "/taccuino/servers/events"
+    said = {"server": "", "phase": "ready", "message": ""}
+    assert hub.api("POST", events, token, json=said).status_code == 204
+    assert hub.api("POST", events, users_token, json=said).status_code == 403
+    assert hub.api("POST", events, json=said).status_code == 403
+    assert hub.api("POST", events, "no-token", json=said).status_code == 403
+    assert hub.api("POST", events, token, json={**said, "server": "x"}).status_code == 403
+    assert hub.api("POST", events, token, json={**said, "phase": "x"}).status_code == 400
+    assert hub.api("POST", events, token, json=[1]).status_code == 400
+    assert hub.api("GET", "/taccuino/servers/notices", token).json() == {"notices": []}
+    assert hub.api("GET", "/taccuino/servers/notices", users_token).status_code == 403
+    assert hub.api("GET", "/taccuino/servers/vera/idle", token).status_code == 403
+    assert hub.api("GET", "/users/ada", token).status_code in {403, 404}
+
+
+def test_many_starts_at_once_are_all_taken(hub):
+    names = [f"crowd{number}" for number in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        codes = list(pool.map(lambda name: hub.api("POST", user(hub, name)).status_code, names))
+    assert set(codes) <= {201, 202}
+
+
+def test_a_hub_that_restarts_keeps_a_server_that_it_cannot_reach(hub):
+    """Plain JupyterHub stops it after 30 s; here the hub is up at once and goes on looking."""
+    server = user(hub, "kept")
+    hub.api("POST", server).raise_for_status()
+    pid = int((hub.directory / "kept.pid").read_text())
+    import os
+    import signal
+
+    hub.stop()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        hub.start()
+        assert hub.server("kept")["pending"] == "check"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: hub.server("kept")["ready"], 30, hub.log)
