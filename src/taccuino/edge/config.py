@@ -183,6 +183,8 @@ _BASE = r"""defaults base
     clitcpka-idle 120s
     clitcpka-intvl 30s
     option abortonclose
+    # A reload closes kept connections after their next answer, not under a request on its way.
+    option idle-close-on-response
     retry-on conn-failure empty-response
 """
 

@@ -37,6 +37,8 @@ RELOAD_SIGNAL = signal.SIGUSR2
 """What makes the master read its configuration again."""
 
 _USER = "haproxy"
+_SIGNAL_INTERVAL = 3.0
+"""Seconds after which the signal to reload is sent again."""
 _SPARE_FILES = 200
 """Files HAProxy has open besides two a connection: listeners, logs, threads' pollers."""
 
@@ -191,14 +193,19 @@ async def reload(
     """
     runtime = _runtime(settings)
     old = await runtime.worker_pid()
-    await asyncio.to_thread(send_signal)
     limit = time.monotonic() + timeout
+    again = 0.0
     while await _worker(runtime) in (None, old):
-        if time.monotonic() > limit:
+        now = time.monotonic()
+        if now > limit:
             raise EdgeError(
                 f"HAProxy did not take its new configuration in {timeout:g} s and serves by "
                 "the old one; 'taccuino logs edge' says why"
             )
+        if now > again:
+            # A master that is still busy with an earlier reload loses the signal.
+            again = now + _SIGNAL_INTERVAL
+            await asyncio.to_thread(send_signal)
         await asyncio.sleep(0.05)
     await _add_missing(settings, runtime)
 

@@ -46,7 +46,7 @@ async def hub(running: Edge, directory: Path, service_url: str) -> AsyncIterator
         "SERVICE_URL": service_url,
         "JUPYTERHUB_CRYPT_KEY": "00" * 32,
     }
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: ASYNC220 -- returns at once
         [sys.executable, "-m", "jupyterhub", "-f", str(config)], cwd=directory, env=environment
     )
     try:
@@ -65,7 +65,7 @@ async def test_a_hub_uses_the_edge(running: Edge, short: Path, http: ClientSessi
 
     async def until(wanted: dict[str, str]) -> None:
         async with asyncio.timeout(30):
-            while await runtime.show_map(routes) != wanted:
+            while await runtime.show_map(routes) != wanted:  # noqa: ASYNC110 -- no event tells
                 await asyncio.sleep(0.1)
 
     async with hub(running, short, service.url):
