@@ -56,7 +56,14 @@ class Notebook:
             "session": identity,
             "version": "5.3",
         }
-        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
+        content = {
+            "code": code,
+            "silent": False,
+            "store_history": False,
+            "allow_stdin": False,
+            # Else the kernel drops what comes shortly after an error, without a word.
+            "stop_on_error": False,
+        }
         message: dict[str, Any] = {
             "header": header,
             "parent_header": {},

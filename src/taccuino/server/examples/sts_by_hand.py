@@ -46,19 +46,22 @@ form = {
     "WebIdentityToken": token,
 }
 try:
-    with urllib.request.urlopen(sts, urllib.parse.urlencode(form).encode(), timeout=30) as reply:
+    with urllib.request.urlopen(
+        sts, urllib.parse.urlencode(form).encode(), timeout=30
+    ) as reply:
         document = ElementTree.fromstring(reply.read())
 except urllib.error.HTTPError as error:
-    sys.exit(f"STS refused the token: {error.code} {error.read().decode(errors='replace')[:300]}")
+    sys.exit(
+        f"STS refused the token: {error.code} {error.read().decode(errors='replace')[:300]}"
+    )
 except urllib.error.URLError as error:
     sys.exit(f"STS at {sts} does not answer: {error.reason}")
-
-namespace = {"sts": "https://sts.amazonaws.com/doc/2011-06-15/"}
 
 
 def text(name: str) -> str:
     """The text of one element of the credentials."""
-    found = document.find(f".//sts:Credentials/sts:{name}", namespace)
+    # AWS answers in a namespace of its own, RadosGW in none.
+    found = document.find(f".//{{*}}Credentials/{{*}}{name}")
     if found is None or not found.text:
         sys.exit(f"STS answered without {name}")
     return found.text
