@@ -6,7 +6,7 @@ import typer
 
 from taccuino import __version__
 
-from . import service
+from . import image, service
 
 __all__ = ["app"]
 
@@ -46,10 +46,4 @@ for command in (
     service.hub,
 ):
     app.command()(command)
-
-try:
-    from .image import app as image
-except ImportError:
-    pass
-else:
-    app.add_typer(image, name="image")
+app.add_typer(image.app, name="image")
