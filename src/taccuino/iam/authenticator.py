@@ -356,6 +356,7 @@ class IAMAuthenticator(GenericOAuthenticator):
         return ends is None or ends > time.time()
 
     async def _confirm(self, user: Any, handler: Any) -> bool | dict[str, Any]:
+        await self.grants.store_again(user)
         async with self.grants.lock(user.name):
             state = await self.grants.state(user)
             asked = self._confirmed.get(user.name, 0)

@@ -218,7 +218,6 @@ class Grants:
         """
         unstored = self._unstored.get(user.name)
         if unstored is not None:
-            await self._store(user, unstored)
             return unstored
         state: State | None = await user.get_auth_state()
         if not state or not state.get("access_token") or not state.get("sub"):
@@ -242,6 +241,7 @@ class Grants:
         GrantFailure
             If there is none and the IAM gives none.
         """
+        await self.store_again(user)
         found = token_in(
             await self.state(user),
             min_valid_seconds=min_valid_seconds,
@@ -321,17 +321,26 @@ class Grants:
         await self._store(user, renewed)
         return renewed
 
-    async def save(self, user: Any, state: State) -> None:
-        """Store an auth state; the caller holds the user's lock."""
-        await self._store(user, state)
+    async def store_again(self, user: Any) -> None:
+        """Store what the database did not take before; the caller does not hold the lock."""
+        if user.name in self._unstored:
+            await self.uncancelled(self._store_again(user))
+
+    async def _store_again(self, user: Any) -> None:
+        async with self.lock(user.name):
+            if (state := self._unstored.get(user.name)) is not None:
+                await self._store(user, state)
 
     async def _store(self, user: Any, state: State) -> None:
-        """Store an auth state; if the database fails, keep it and try again at the next use."""
-        self._unstored[user.name] = state
+        """Store an auth state, under the user's lock: an older one must not come after it.
+
+        What the database does not take is kept in memory and tried again at the next use.
+        """
         try:
             await user.save_auth_state(state)
         except SQLAlchemyError:
             user.db.rollback()
+            self._unstored[user.name] = state
             _log.exception("%s's renewed grant is not stored yet; trying again", user.name)
         else:
             self._unstored.pop(user.name, None)
