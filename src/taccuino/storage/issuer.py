@@ -1,7 +1,9 @@
 """What the storage must know of the IAM: its exact issuer and the certificates it signs with.
 
-RadosGW 16 to 18 verify tokens with the ``x5c`` certificate of the issuer's key set and trust
-it by its SHA-1, which the OIDC provider in RadosGW names.
+RadosGW 16 to 18 verify tokens with the ``x5c`` certificate of the key set that they fetch from
+the issuer, and the OIDC provider in RadosGW names that certificate's SHA-1. RadosGW 16.2.15
+was seen to take a certificate with another SHA-1 too: there, what is trusted is whatever
+answers at the issuer's address, which is a reason for https.
 """
 
 from __future__ import annotations

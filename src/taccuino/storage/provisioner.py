@@ -200,7 +200,9 @@ class BucketProvisioner:
         there = self._role_trust(name)
         if there is None:
             iam.create_role(
-                RoleName=name, Path="/", AssumeRolePolicyDocument=policy_text(trust)
+                RoleName=name,
+                AssumeRolePolicyDocument=policy_text(trust),
+                MaxSessionDuration=_LONGEST_SESSION,
             )
             _log.info("Made the role %s", name)
         elif there != trust:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
+import json
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,11 +83,25 @@ class StorageTokenService:
                 keys["Expiration"],
             )
         except (ClientError, BotoCoreError) as error:
-            raise storage_error(
+            failure = storage_error(
                 error, f"give credentials for {username[:64]!r}", settings.endpoint
-            ) from error
+            )
+            if failure.reason == "denied" and _has_ended(access_token):
+                # RadosGW says no more than 403.
+                failure.reason = "expired_token"
+            raise failure from error
         except KeyError as error:
             raise StorageError(
                 f"the object storage at {settings.endpoint} answered without {error}; "
                 "storage.endpoint must name an S3 with STS"
             ) from error
+
+
+def _has_ended(token: str) -> bool:
+    """Whether a token's own ``exp`` is past; unverified, it only words a refusal."""
+    try:
+        part = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        return float(claims["exp"]) <= time.time()
+    except (IndexError, KeyError, TypeError, ValueError):
+        return False
