@@ -122,6 +122,8 @@ def _configure_culling(c: Any, settings: Settings) -> None:
     if not culling.enabled:
         return
     command = [
+        # It ends with its hub, also when that is killed: the next hub starts its own.
+        *("setpriv", "--pdeathsig=TERM"),
         *(sys.executable, "-m", "jupyterhub_idle_culler"),
         f"--config={_HERE / 'idle_culler_config.py'}",
         f"--timeout={culling.idle_seconds}",

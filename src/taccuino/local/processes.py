@@ -64,7 +64,9 @@ def orphans(
                 )
             else:
                 # HAProxy's workers have their master's command line: any ancestor counts.
-                stray = is_program(process.cmdline(), commands.get(name, ())) and (
+                # The hub's children (its services) are of no use without it.
+                program = is_program(process.cmdline(), commands.get(name, ()))
+                stray = (program or name == "hub") and (
                     supervisor not in {parent.pid for parent in process.parents()}
                 )
         except psutil.Error:
