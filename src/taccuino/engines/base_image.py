@@ -42,8 +42,8 @@ class Recipe:
         for path in (self.environment_directory / "Containerfile", self.containerfile):
             if not path.is_file():
                 raise ImageError(
-                    f"the recipe of the base image is not there: {path} is missing; run Taccuino "
-                    "from its checkout, or name one in TACCUINO_CHECKOUT"
+                    f"the recipe of the base image is not there: {path} is missing; run "
+                    "Taccuino from its checkout, or name one in TACCUINO_CHECKOUT"
                 )
 
     @classmethod
@@ -82,7 +82,7 @@ def ensure_base_image(settings: Settings, report: Report, *, source: str | None 
     """Make the base image if the instance's store has none of this recipe.
 
     ``source`` is the image of Debian or Ubuntu to start from, such as
-    ``docker.io/library/debian:12``; without one, mmdebstrap makes it from this machine's mirror.
+    ``docker.io/library/debian:12``; without one, mmdebstrap makes it from the machine's mirror.
 
     Raises
     ------

@@ -29,6 +29,8 @@ BuildKind = Literal["derived", "bare", "offline"]
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9]|[._-](?=[a-z0-9])){0,62}$")
 _REFERENCE = re.compile(r"^[a-z0-9][a-z0-9._/:@-]{0,254}$")
 _ARGUMENT = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*=")
+INTERMEDIATE = ("localhost/taccuino/environment:", "localhost/taccuino/debian:")
+_RESERVED = ("base", "environment", "debian")
 _TAIL = 15  # lines of a failed command that are shown
 
 
@@ -57,9 +59,22 @@ def check_name(name: str) -> str:
     """
     if not _NAME.match(name):
         raise ImageError(
-            f"{name[:80]!r} cannot be an image's name: use 1 to 63 lower-case letters, digits, and "
-            "single dots, hyphens or underscores between them, such as 'my-analysis'"
+            f"{name[:80]!r} cannot be an image's name: use 1 to 63 lower-case letters, digits, "
+            "and single dots, hyphens or underscores between them, such as 'my-analysis'"
         )
+    return name
+
+
+def check_own_name(name: str) -> str:
+    """Return ``name`` if an image may be built under it.
+
+    Raises
+    ------
+    ImageError
+        If it is no name, or one of Taccuino's own.
+    """
+    if check_name(name) in _RESERVED:
+        raise ImageError(f"the image {name!r} is Taccuino's own; choose another name")
     return name
 
 
@@ -133,8 +148,8 @@ class ImageStore:
             )
         except FileNotFoundError:
             raise ImageError(
-                f"{what}: the program {command[0]!r} is not installed; install Debian's package "
-                f"{command[0]}"
+                f"{what}: the program {command[0]!r} is not installed; install Debian's "
+                f"package {command[0]}"
             ) from None
         self._keep(command, done)
         if done.returncode != 0:
@@ -158,6 +173,8 @@ class ImageStore:
             for item in items
             for name in item.get("Names") or []
         ]
+        # What the base image is made from is no image for a notebook server.
+        found = [image for image in found if not image.reference.startswith(INTERMEDIATE)]
         return sorted(found, key=lambda image: (-image.created, image.reference))
 
     def build(

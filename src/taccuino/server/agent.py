@@ -43,16 +43,16 @@ class OidcAgent:
             text = f"Taccuino's agent: the profile {self._profile} is ready; the hub renews it."
             return {"status": "success", "info": text}
         return _failure(
-            f"Taccuino's agent does not know the request {str(kind)[:40]!r}. The profile "
-            f"{self._profile} is managed by the service: nothing needs to be added or generated."
+            f"Taccuino's agent does not know the request {str(kind)[:40]!r}. The service "
+            f"manages the profile {self._profile}: nothing needs to be added or generated."
         )
 
     def _access_token(self, request: dict[str, Any]) -> dict[str, Any]:
         account = request.get("account")
         if account not in (None, self._profile):
             return _failure(
-                f"There is no profile {str(account)[:60]!r} here. The profile of this server is "
-                f"{self._profile}: run 'oidc-token {self._profile}'."
+                f"There is no profile {str(account)[:60]!r} here. The profile of this server "
+                f"is {self._profile}: run 'oidc-token {self._profile}'."
             )
         audience = request.get("audience")
         try:

@@ -1,8 +1,8 @@
 """Jupyter's side: tells the launcher that the server listens, and serves the notices.
 
 A notice is what a user should know while they work: a mount that is missing, a process that
-was killed for memory, a workarea nearly full, a server that is about to be stopped for idleness.
-``labextension`` shows them.
+was killed for memory, a workarea nearly full, a server that is about to be stopped for being
+idle. ``labextension`` shows them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import tornado.web
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
+from tornado.escape import url_escape
 from tornado.ioloop import IOLoop
 
 from .contract import Contract
@@ -57,15 +58,17 @@ class NoticeBoard:
             own.append(_notice(f"memory-kill-{kills}", "error", self._killed(kills)))
         if warning := workarea_warning(self._contract.workarea):
             own.append(_notice("workarea-full", "warning", warning))
-        return own + self._from_hub
+        # What the mount plane says now may be what the start said already.
+        said = {notice["message"] for notice in own}
+        return own + [item for item in self._from_hub if item["message"] not in said]
 
     def _killed(self, kills: int) -> str:
         limit = self._contract.memory_limit
         size = f" of {size_in_words(limit)}" if limit else ""
         who = "A process of yours was" if kills == 1 else f"{kills} processes of yours were"
         return (
-            f"{who} killed because the memory limit{size} was reached. Use less at once, or start "
-            "the server with more memory."
+            f"{who} killed because the memory limit{size} was reached. Use less at once, or "
+            "start the server with more memory."
         )
 
     def _ask_hub(self) -> None:
@@ -77,9 +80,7 @@ class NoticeBoard:
         self._task = asyncio.create_task(self._fetch(self._hub))
 
     async def _fetch(self, hub: HubClient) -> None:
-        path = (
-            f"/servers/notices?server={tornado.escape.url_escape(self._contract.server_name)}"
-        )
+        path = f"/servers/notices?server={url_escape(self._contract.server_name)}"
         try:
             answer = await asyncio.to_thread(hub.get, path)
         except (HubRefused, HubUnreachable):
@@ -87,7 +88,10 @@ class NoticeBoard:
         items = answer.get("notices")
         self._from_hub = [
             _notice(f"hub-{item.get('id')}", str(item.get("level")), str(item["message"]))
-            | {"keepalive": str(item.get("id", "")).startswith("idle")}
+            | {
+                "banner": str(item.get("id", "")).startswith("storage"),
+                "keepalive": str(item.get("id", "")).startswith("idle"),
+            }
             for item in (items if isinstance(items, list) else [])
             if isinstance(item, dict) and item.get("message")
         ]

@@ -76,7 +76,7 @@ class HubClient:
         if status < 300:
             return answer
         message = str(answer.get("message") or f"the hub answered with status {status}")
-        # A refusal with a reason is the IAM's, whatever its status: the sentence says what to do.
+        # A refusal with a reason is the IAM's, whatever its status, and says what to do.
         reason = str(answer.get("reason") or "")
         if (status >= 500 or status == 429) and not reason:
             raise HubUnreachable(message)

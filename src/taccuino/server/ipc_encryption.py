@@ -1,10 +1,10 @@
 """The encryption of oidc-agent's socket protocol, with libsodium.
 
-oidc-agent's own clients never send a request in the clear, local socket or not: the client sends
-a Curve25519 public key (base64), the agent answers with its own, and each message after that is
-``<length>:<nonce>:<ciphertext>``, crypto_secretbox under the key of crypto_box_beforenm. (Seen
-with oidc-token 4.2.6; the source is indigo-dc/oidc-agent, src/ipc/cryptIpc.c.) Where these clients
-are, libsodium is too, since they link to it: so ctypes suffices and no Python package is needed.
+oidc-agent's own clients never send a request in the clear, local socket or not: the client
+sends a Curve25519 public key (base64), the agent answers with its own, and each message after
+that is ``<length>:<nonce>:<ciphertext>``: crypto_secretbox, the key by crypto_box_beforenm.
+(Seen with oidc-token 4.2.6; the source is indigo-dc/oidc-agent, src/ipc/cryptIpc.c.) Where
+these clients are, libsodium is too, since they link to it: ctypes suffices.
 """
 
 from __future__ import annotations

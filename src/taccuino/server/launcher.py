@@ -35,9 +35,9 @@ _STATIC_KEYS = (
     "AWS_PROFILE",
 )
 _NO_HUB = """\
-taccuino-server: no hub started this server (JUPYTERHUB_API_URL and JUPYTERHUB_API_TOKEN are not
-set), so this is a trial of the image. Its address, with a token, is printed below; oidc-token and
-the object storage have nobody to ask.
+taccuino-server: no hub started this server (JUPYTERHUB_API_URL, JUPYTERHUB_API_TOKEN are not
+set), so this is a trial of the image. Its address, with a token, is printed below; oidc-token
+and the object storage have nobody to ask.
 """
 
 

@@ -41,7 +41,7 @@ def size_in_words(size: int) -> str:
 def workarea_warning(
     path: str, *, share: float = 0.05, room: int = 100 * 1024**2
 ) -> str | None:
-    """A sentence when less than ``share`` and less than ``room`` bytes of the workarea are free.
+    """A sentence when less than ``share``, and than ``room`` bytes, of the workarea is free.
 
     Inodes count as well: an area full of small files is full.
     """
@@ -53,12 +53,12 @@ def workarea_warning(
     total = status.f_blocks * status.f_frsize
     if total and free < total * share and free < room:
         return (
-            f"Your workarea is nearly full: {size_in_words(free)} of {size_in_words(total)} are "
-            "free. Remove files, or move them to cloud_storage."
+            f"Your workarea is nearly full: {size_in_words(free)} of {size_in_words(total)} "
+            "are free. Remove files, or move them to cloud_storage."
         )
     if status.f_files and status.f_favail < status.f_files * share and status.f_favail < 1000:
         return (
-            f"Your workarea has room for only {status.f_favail} more files. Remove some, or pack "
-            "them into an archive."
+            f"Your workarea has room for only {status.f_favail} more files. Remove some, or "
+            "pack them into an archive."
         )
     return None

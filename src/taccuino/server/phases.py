@@ -15,7 +15,7 @@ _PAUSES = (0.2, 0.5, 1.0, 2.0)
 
 
 class Phases:
-    """Tells phases in their order, in a thread, and never fails: a start does not depend on it."""
+    """Tells phases in order, in a thread, and never fails: no start depends on it."""
 
     def __init__(
         self,

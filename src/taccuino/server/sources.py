@@ -20,7 +20,7 @@ Clock = Callable[[], float]
 
 _RENEW_BEFORE = 1200.0
 """Seconds before their end at which credentials are renewed. botocore asks from 900 seconds
-before the end and insists from 600 on (``RefreshableCredentials``); so it always gets new ones."""
+before the end and insists from 600 on (``RefreshableCredentials``): it always gets new ones."""
 _LAST_RESORT = 30.0
 """Seconds that credentials must still last to be handed out while the hub is away."""
 
@@ -84,9 +84,9 @@ class CredentialSource:
     def credentials(self, timeout: float = 1.8) -> dict[str, Any]:
         """``AccessKeyId``, ``SecretAccessKey``, ``Token`` and ``Expiration``.
 
-        Those at hand are answered at once, and renewed in the background when their end is near.
-        Without any, this waits for the hub: ``timeout`` seconds, just under the two after which
-        botocore gives up and asks again; the fetch goes on meanwhile.
+        Those at hand are answered at once, and renewed in the background when their end is
+        near. Without any, this waits for the hub: ``timeout`` seconds, just under the two
+        after which botocore gives up and asks again; the fetch goes on meanwhile.
 
         Raises
         ------
@@ -138,7 +138,7 @@ def _unix(answer: dict[str, Any]) -> float:
         raise HubRefused("the hub's answer holds no storage credentials", 502)
     text = str(answer.get("Expiration") or "")
     try:
-        end = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        end = datetime.fromisoformat(text)
     except ValueError:
         raise HubRefused(f"the credentials' end {text[:40]!r} is no date", 502) from None
     return (end if end.tzinfo else end.replace(tzinfo=UTC)).timestamp()

@@ -1,7 +1,7 @@
 """From an access token to the object storage, step by step.
 
-boto3 does all this by itself (see s3_with_boto3.py). Do it by hand where a tool knows nothing of
-the agent, or to see how it works:
+boto3 does all this by itself (see s3_with_boto3.py). Do it by hand where a tool knows nothing
+of the agent, or to see how it works:
 
 1. ``oidc-token`` hands out an access token that says who you are;
 2. the storage's STS takes it for temporary keys (AssumeRoleWithWebIdentity);
@@ -16,7 +16,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -49,7 +49,7 @@ try:
     with urllib.request.urlopen(
         sts, urllib.parse.urlencode(form).encode(), timeout=30
     ) as reply:
-        document = ElementTree.fromstring(reply.read())
+        document = ET.fromstring(reply.read())
 except urllib.error.HTTPError as error:
     sys.exit(
         f"STS refused the token: {error.code} {error.read().decode(errors='replace')[:300]}"

@@ -1,0 +1,1 @@
+"""Programs that `image_check` runs inside the image it checks; standard library only."""
