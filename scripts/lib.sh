@@ -23,17 +23,22 @@ need_root() {
     [ "$(id -u)" = 0 ] || die "run it as root: it installs packages, mounts and runs containers"
 }
 
-# step NAME COMMAND...: runs it with its output in a log; says how long it took, or shows the
-# end of the log. Steps are numbered up to $steps.
+# aside COMMAND...: begins it, with its output in a log, to be waited for by `finish`. As a
+# background job it stops at its first failure (`set -e`), which no condition switches off.
+aside() {
+    aside_log=$(mktemp "${TMPDIR:-/tmp}/taccuino-step.XXXXXX")
+    "$@" >"$aside_log" 2>&1 </dev/null &
+    aside_job=$!
+}
+
+# finish NAME LOG JOB [BEGAN]: waits for a job; says how long it took, or shows its log's end.
+# Steps are numbered up to $steps.
 step_number=0
-step() {
-    local name=$1 log began
-    shift
+finish() {
+    local name=$1 log=$2 job=$3 began=${4:-$SECONDS}
     step_number=$((step_number + 1))
     printf '[%d/%d] %s ... ' "$step_number" "$steps" "$name"
-    log=$(mktemp "${TMPDIR:-/tmp}/taccuino-step.XXXXXX")
-    began=$SECONDS
-    if "$@" >"$log" 2>&1 </dev/null; then
+    if wait "$job"; then
         printf '%d s\n' $((SECONDS - began))
         rm -f "$log"
     else
@@ -41,6 +46,14 @@ step() {
         tail -n 25 "$log" >&2
         die "$name failed; the whole log is $log"
     fi
+}
+
+# step NAME COMMAND...: runs it.
+step() {
+    local name=$1 aside_log aside_job
+    shift
+    aside "$@"
+    finish "$name" "$aside_log" "$aside_job"
 }
 
 # The first Python that is new enough.
@@ -53,6 +66,11 @@ find_python() {
         fi
     done
     die "Python 3.11 or newer is not there; install it: apt-get install python3"
+}
+
+# has_venv PYTHON: Debian's Python comes without what a virtual environment needs.
+has_venv() {
+    "$1" -c 'import ensurepip, venv' 2>/dev/null
 }
 
 # missing_packages NAME...: those that are not installed.
@@ -96,7 +114,7 @@ ensure_venv() {
         return
     fi
     python=$(find_python)
-    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    if ! has_venv "$python"; then
         need_root
         ensure_packages python3-venv
     fi
