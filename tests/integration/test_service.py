@@ -241,17 +241,18 @@ for method, path in [("GET", "/taccuino/credentials/bruno"), ("GET", "/users/bru
     assert all(line.split()[1] in ("403", "404") for line in output.splitlines()), output
 
 
+@pytest.fixture(scope="class")
+def bruno(instance):
+    person = instance.person("bruno")
+    events = person.start(image="base", cpu=0.5, memory="1G")
+    assert events[-1].get("ready"), events
+    with Notebook(person) as notebook:
+        yield notebook
+    person.stop()
+
+
 class TestTwoUsers:
     """What one user has is closed to another."""
-
-    @pytest.fixture(scope="class")
-    def bruno(self, instance):
-        person = instance.person("bruno")
-        events = person.start(image="base", cpu=0.5, memory="1G")
-        assert events[-1].get("ready"), events
-        with Notebook(person) as notebook:
-            yield notebook
-        person.stop()
 
     def test_the_other_ones_server(self, notebook: Notebook, bruno: Notebook) -> None:
         for path in ("api/contents", "api/kernels", "lab", "taccuino/notices"):

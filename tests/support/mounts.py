@@ -31,8 +31,8 @@ from taccuino.storage.mount_client import (
     MountRequest,
     MountStatus,
 )
+from taccuino.storage.mount_plane.configuration import rclone_binary
 from taccuino.storage.mount_plane.kernel import MountTable, unmount
-from taccuino.storage.mount_plane.rclone import rclone_binary
 
 UID = 3_001_000
 TOKEN = "token-of-the-mount-plane"
@@ -214,7 +214,8 @@ class MountRig:
 
     @property
     def log(self) -> str:
-        return (self.root / "daemon.log").read_text()
+        logs = [self.root / "daemon.log", *self.root.glob("state/mount-plane/users/*/*.log")]
+        return "\n".join(path.read_text(errors="replace") for path in logs)
 
     async def state(self) -> MountStatus:
         return await self.client.status("alice")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from .person import Person
 
@@ -23,17 +24,20 @@ class Notebook:
     def __init__(self, person: Person, limit: float = 60) -> None:
         self.person, self.limit = person, limit
         self.base = f"/user/{person.username}/api"
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         answer = self.person.api("POST", f"{self.base}/kernels", json={"name": "python3"})
         assert answer.status_code == 201, answer.text
         self.kernel = answer.json()["id"]
         address = self.person.url.replace("http", "ws", 1)
-        self.socket: ClientConnection = connect(
-            f"{address}{self.base}/kernels/{self.kernel}/channels",
-            additional_headers={"Authorization": f"token {self.person.token}"},
-            open_timeout=self.limit,
-            max_size=None,
+        self.socket = self._stack.enter_context(
+            connect(
+                f"{address}{self.base}/kernels/{self.kernel}/channels",
+                additional_headers={"Authorization": f"token {self.person.token}"},
+                open_timeout=self.limit,
+                max_size=None,
+            )
         )
         return self
 
@@ -43,7 +47,7 @@ class Notebook:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.socket.close()
+        self._stack.close()
         self.person.api("DELETE", f"{self.base}/kernels/{self.kernel}")
 
     def run(self, code: str) -> str:

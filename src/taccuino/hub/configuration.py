@@ -204,6 +204,8 @@ def _configure_handlers(c: Any, settings: Settings, backend: StorageBackend) -> 
     c.JupyterHub.tornado_settings = {
         "headers": _headers(settings),
         "taccuino_credentials": backend,
+        # A request for a server is answered at once: its progress tells the rest.
+        "slow_spawn_timeout": 0,
     }
 
 
