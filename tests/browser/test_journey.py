@@ -101,7 +101,8 @@ def test_the_whole_journey(page: Page, instance) -> None:
     page.goto(f"{instance.url}/user/bruno/lab/tree/cloud_storage/bruno/journey.ipynb")
     cell = page.locator(".jp-Notebook .jp-CodeCell").first
     cell.wait_for()
-    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
+    # JupyterLab drops what is run before its kernel is connected.
+    expect(page.locator("#jp-main-statusbar", has_text="| Idle")).to_be_visible()
     cell.locator(".cm-content").click()
     page.keyboard.press("Shift+Enter")
     expect(cell.locator(".jp-OutputArea-output", has_text="saved 21 bytes")).to_be_visible()
