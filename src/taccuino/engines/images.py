@@ -57,7 +57,7 @@ def check_name(name: str) -> str:
     ImageError
         If not; the name becomes a part of a reference and of file names.
     """
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise ImageError(
             f"{name[:80]!r} cannot be an image's name: use 1 to 63 lower-case letters, digits, "
             "and single dots, hyphens or underscores between them, such as 'my-analysis'"
@@ -87,7 +87,7 @@ def reference_of(name_or_reference: str) -> str:
         If it is neither.
     """
     if "/" in name_or_reference or ":" in name_or_reference:
-        if not _REFERENCE.match(name_or_reference):
+        if not _REFERENCE.fullmatch(name_or_reference):
             raise ImageError(
                 f"{name_or_reference[:80]!r} is no image reference: write it such as "
                 "localhost/taccuino/base:latest"

@@ -182,7 +182,7 @@ def _wait(child: int, reader: int, phases: Phases | None, contract: Contract) ->
     if phases:
         if not ready:
             phases.tell("failed", failure(code, memory_kills(), contract.memory_limit))
-        phases.close(timeout=5)
+        phases.close(timeout=3)
     return code if code >= 0 else 128 - code
 
 
