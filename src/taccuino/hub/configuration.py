@@ -204,8 +204,9 @@ def _configure_handlers(c: Any, settings: Settings, backend: StorageBackend) -> 
     c.JupyterHub.tornado_settings = {
         "headers": _headers(settings),
         "taccuino_credentials": backend,
-        # A request for a server is answered at once: its progress tells the rest.
-        "slow_spawn_timeout": 0,
+        # A request for a server is answered soon: its progress tells the rest. What is refused
+        # is refused within this time, and so by the answer itself.
+        "slow_spawn_timeout": 0.5,
     }
 
 
