@@ -15,7 +15,7 @@ def main() -> None:
 
     try:
         app()
-    except TaccuinoError as error:
+    except (TaccuinoError, OSError) as error:  # a file or a socket names itself in its error
         print(f"taccuino: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except KeyboardInterrupt:
