@@ -250,6 +250,7 @@ def _is_rclone(pid: int) -> bool:
 async def mount_rig(**plane: Any) -> AsyncIterator[MountRig]:
     """A running rig: store, hub and daemon."""
     rig = MountRig(Path(tempfile.mkdtemp(prefix="tc-mp-", dir="/tmp")), **plane)
+    rig.root.chmod(0o755)  # as a state directory is: a user's uid passes through
     try:
         await rig.store.start()
         await rig.start_hub()

@@ -66,9 +66,10 @@ async def _listen(settings: Settings, plane: MountPlane, ended: asyncio.Event) -
         else:
             writer.close()
             raise MountPlaneError(f"another mount plane answers at {path}; stop it first")
+    await plane.load()
     runner = web.AppRunner(application(plane), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    # rclone asks for credentials here as soon as it is taken up: listen first.
+    # rclone asks for credentials here as soon as it is taken up: listen before that.
     mask = os.umask(0o177)
     try:
         await web.UnixSite(runner, path).start()

@@ -48,8 +48,12 @@ def application(plane: MountPlane) -> web.Application:
 
 @web.middleware
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors in the shape of the hub's API: ``{"status", "message"}``."""
+    """Wait for the plane, and tell errors as the hub's API does: ``{"status", "message"}``."""
+    plane = request.app[_PLANE]
     try:
+        if not request.path.startswith("/credentials/"):
+            # Before that, what is mounted is not known, and would be mounted twice.
+            await plane.started.wait()
         return await handler(request)
     except MountRequestError as error:
         return _refuse(400, str(error))
@@ -85,8 +89,7 @@ async def _body(request: web.Request) -> dict[str, object]:
 
 
 async def _health(request: web.Request) -> web.Response:
-    mounts = await request.app[_PLANE].list()
-    return web.json_response({"status": "ok", "mounts": len(mounts)})
+    return web.json_response({"status": "ok", "users": request.app[_PLANE].users})
 
 
 async def _list(request: web.Request) -> web.Response:

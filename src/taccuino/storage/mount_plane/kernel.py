@@ -7,11 +7,15 @@ blocks or fails on a FUSE mount whose server is dead.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
+import errno
 import os
 import re
 import select
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +27,8 @@ __all__ = [
     "MountTable",
     "MountWatch",
     "bind",
+    "free_mount_point",
+    "is_directory_within",
     "make_private_directory",
     "make_shared_directory",
     "run",
@@ -168,6 +174,54 @@ def make_private_directory(path: Path) -> None:
     path.chmod(0o700)
 
 
+def free_mount_point(target: Path, patience: float = 0) -> None:
+    """Make a path an empty directory with nothing mounted; blocking.
+
+    What root may have written there without the mount is moved aside.
+
+    What is still busy after ``patience`` seconds is detached: it is dead, or a container is
+    just ending.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            unmount(target, lazy=time.monotonic() >= deadline)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            time.sleep(0.1)
+        else:
+            break
+    target.mkdir(mode=0o755, exist_ok=True)
+    if any(target.iterdir()):
+        target.rename(target.with_name(f"{target.name}.conflict-{time.time_ns()}"))
+        target.mkdir(mode=0o755)
+
+
+async def is_directory_within(path: Path, seconds: float) -> bool:
+    """Whether a directory answers in time; a thread of its own may hang in the kernel."""
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[bool] = loop.create_future()
+
+    def settle(value: bool) -> None:
+        if not answered.done():
+            answered.set_result(value)
+
+    def look() -> None:
+        try:
+            usable = path.is_dir()
+        except OSError:
+            usable = False
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, usable)
+
+    threading.Thread(target=look, daemon=True).start()
+    try:
+        return await asyncio.wait_for(answered, seconds)
+    except TimeoutError:
+        return False
+
+
 class MountWatch:
     """Calls back when the mount table changed, told by the kernel.
 
@@ -183,8 +237,10 @@ class MountWatch:
         asyncio.get_running_loop().add_reader(self._poll.fileno(), self._readable)
 
     def _readable(self) -> None:
-        if self._poll.poll(0):
-            self._changed()
+        # The kernel tells a change to the first who polls, which is asyncio's own epoll:
+        # this one only takes the mark off and finds nothing.
+        self._poll.poll(0)
+        self._changed()
 
     def close(self) -> None:
         """Stop watching."""

@@ -72,6 +72,11 @@ class UserPaths:
         return self.private / "scratch-overlay"
 
     @property
+    def recovered(self) -> Path:
+        """What could be neither uploaded nor thrown away; see `cache.repair`."""
+        return self.private / "recovered"
+
+    @property
     def rclone_socket(self) -> Path:
         """The unix socket of rclone's remote control."""
         return self.private / "rc.sock"

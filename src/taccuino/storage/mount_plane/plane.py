@@ -12,6 +12,8 @@ from taccuino.naming import slug as slug_of
 from taccuino.settings import Settings
 from taccuino.storage.mount_client import MountPlaneError, MountRequest, MountStatus
 
+from .cache import dirty_files
+from .configuration import rclone_binary
 from .credentials import CredentialSource
 from .kernel import (
     MountTable,
@@ -21,7 +23,6 @@ from .kernel import (
     unmount,
 )
 from .layout import Record, UserPaths, read_records, users_directory
-from .rclone import dirty_files, rclone_binary
 from .user import UserMounts
 
 __all__ = ["MountPlane"]
@@ -40,13 +41,14 @@ class MountPlane:
     def __init__(self, settings: Settings, credentials: CredentialSource) -> None:
         self._settings = settings
         self._credentials = credentials
+        self.started = asyncio.Event()
         self._users: dict[str, UserMounts] = {}
         self._watch: MountWatch | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._settling: asyncio.TimerHandle | None = None
 
-    async def start(self) -> None:
-        """Share the mount directory and take up what an earlier daemon left."""
+    async def load(self) -> None:
+        """Share the mount directory and read what an earlier daemon wrote down."""
         plane = self._settings.mount_plane
         assert plane.directory is not None
         assert plane.cache_directory is not None
@@ -60,9 +62,13 @@ class MountPlane:
         for record in records:
             user = UserMounts(self._settings, record, self._credentials)
             self._users[user.slug] = user
+
+    async def start(self) -> None:
+        """Take up what an earlier daemon left running; credentials must be served by now."""
         self._watch = MountWatch(self._mounts_changed)
         self._sweeper = asyncio.create_task(self._sweep())
         await asyncio.gather(*(user.adopt() for user in self._users.values()))
+        self.started.set()
 
     async def stop(self) -> None:
         """Leave all mounts and their rclone as they are; a later daemon takes them up."""
@@ -93,6 +99,11 @@ class MountPlane:
         user = self._users.get(slug)
         return await user.status() if user else self._absent(slug)
 
+    @property
+    def users(self) -> int:
+        """How many users have mounts or pending uploads."""
+        return sum(not user.is_gone for user in self._users.values())
+
     async def list(self) -> list[MountStatus]:
         """The statuses of all users with mounts or pending uploads."""
         statuses = await asyncio.gather(*(user.status() for user in self._users.values()))
@@ -109,8 +120,7 @@ class MountPlane:
         if user is None:
             return self._absent(slug)
         status = await user.release(self._settings.mount_plane.drain_timeout if drain else 0)
-        if user.gone.is_set() and self._users.get(slug) is user:
-            del self._users[slug]
+        self._drop_gone()
         return status
 
     async def credentials(self, slug: str) -> dict[str, object] | None:
@@ -147,11 +157,13 @@ class MountPlane:
         for user in self._users.values():
             user.mounts_changed(table)
 
+    def _drop_gone(self) -> None:
+        self._users = {slug: user for slug, user in self._users.items() if not user.is_gone}
+
     async def _sweep(self) -> None:
         """Now and then drop users who are gone, and caches nobody used for a day."""
         while True:
-            for slug in [slug for slug, user in self._users.items() if user.gone.is_set()]:
-                del self._users[slug]
+            self._drop_gone()
             await asyncio.to_thread(self._drop_old_caches)
             await asyncio.sleep(_SWEEP_SECONDS)
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import threading
 import time
 from collections import deque
-from pathlib import Path
 
 from taccuino.settings import Settings
 from taccuino.storage.mount_client import MountRequest, MountState, MountStatus
 
 from . import workarea
+from .cache import dirty_files, repair
+from .configuration import Part, RcloneError, mount_options, parts, prepare
 from .credentials import CredentialError, CredentialSource
-from .faults import explain_storage_error, upload_errors
-from .kernel import MountTable, make_private_directory, unmount
+from .faults import explain_storage_error
+from .kernel import (
+    MountTable,
+    free_mount_point,
+    is_directory_within,
+    make_private_directory,
+)
 from .layout import Record, UserPaths, boot_id, forget
-from .rclone import Part, Rclone, RcloneError, dirty_files, mount_options, parts, prepare
+from .rclone import Rclone
+from .uploads import Pending, explain, hurry, pending
 
 __all__ = ["UserMounts"]
 
@@ -28,9 +33,8 @@ log = logging.getLogger(__name__)
 _FUSE = "fuse.rclone"
 _PROBE = ".taccuino-probe"
 _LONGEST_PAUSE = 30.0
-_HEALTH_SECONDS = 10.0
 _POLL_SECONDS = 0.2
-_LOG_LINES = 400
+_LONGEST_POLL_SECONDS = 5.0
 
 
 class UserMounts:
@@ -47,7 +51,7 @@ class UserMounts:
     ) -> None:
         self.slug = record.request.slug
         self.paths = UserPaths.of(settings, self.slug)
-        self.gone = asyncio.Event()
+        self._gone = asyncio.Event()
         self._settings = settings
         self._record = record
         self._credentials = credentials
@@ -58,6 +62,7 @@ class UserMounts:
         self._poke = asyncio.Event()
         self._faults: dict[str, str] = {}
         self._steps: dict[str, str] = {}
+        self._kept: list[str] = []
         self._checked = 0.0
         self._starts: deque[float] = deque(maxlen=3)
 
@@ -70,22 +75,27 @@ class UserMounts:
     def _endpoint(self) -> str:
         return self._settings.storage.endpoint or ""
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing is mounted, nothing waits for its upload, and nobody wants it."""
+        return self._gone.is_set() and not self._record.wanted
+
     # -- what the API asks for
 
     async def mount(self, request: MountRequest) -> MountStatus:
         """Mount what is missing; answers within ``ready_timeout``, usable or not."""
         self._record.wanted = True
-        self.gone.clear()
         work = asyncio.create_task(self._reconcile(request))
         limit = self._settings.mount_plane.ready_timeout
         _, late = await asyncio.wait({work}, timeout=limit)
         self._start_keeper()
+        if late or self._faults:
+            self._poke.set()
         if not late:
             work.result()
             return await self.status()
         # It goes on; the keeper's next turn waits for it.
         work.add_done_callback(_report)
-        self._poke.set()
         steps = "; ".join(self._steps.values()) or "waiting for an earlier request"
         return await self.status(f"Not ready within {limit:g} s: {steps}.")
 
@@ -94,7 +104,7 @@ class UserMounts:
         deadline = time.monotonic() + timeout
         await self._hurry_uploads()
         # rclone tells how many are left only when it is asked.
-        while (await self._pending())[0] and time.monotonic() < deadline:  # noqa: ASYNC110
+        while (await self._pending()).files and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
         return await self.status()
 
@@ -109,20 +119,20 @@ class UserMounts:
         self._start_keeper()
         self._poke.set()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.gone.wait(), max(timeout, 0.5))
+            await asyncio.wait_for(self._gone.wait(), max(timeout, 0.5))
         return await self.status()
 
     async def status(self, fault: str | None = None) -> MountStatus:
         """How the mounts are now; ``fault`` is added to those that are known."""
         table = await asyncio.to_thread(MountTable.read)
         usable = table.at(self.paths.workarea) is not None
-        pending, failing = await self._pending()
+        waiting = await self._pending()
         if self._record.wanted and not self._lock.locked():
             await self._check_health(table)
         faults = [fault] if fault else []
         faults += self._faults.values()
         state: MountState = "failed"
-        if self.gone.is_set():
+        if self._gone.is_set():
             state = "absent"
         elif not self._record.wanted:
             state = "draining"
@@ -136,8 +146,11 @@ class UserMounts:
             workarea=self.paths.workarea,
             cloud_storage=self.paths.cloud_storage,
             workarea_usable=usable,
-            uploads_pending=pending,
-            upload_errors=await self._upload_errors(failing),
+            uploads_pending=waiting.files,
+            upload_errors=[
+                *self._kept,
+                *await explain(waiting, self.paths.rclone_log, self._endpoint),
+            ],
             fault=" ".join(faults) or None,
         )
 
@@ -185,12 +198,13 @@ class UserMounts:
 
     async def _keep(self) -> None:
         pause = 1.0
-        while not self.gone.is_set():
-            wait = None if self._record.wanted and not self._faults else pause
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._poke.wait(), wait)
+        while not self._gone.is_set():
+            well = self._record.wanted and not self._faults
+            if await self._poked(_LONGEST_PAUSE if well else pause):
                 pause = 1.0
-            self._poke.clear()
+            elif well and not self._faults:
+                self.mounts_changed(await asyncio.to_thread(MountTable.read))
+                continue
             pause = min(pause * 2, _LONGEST_PAUSE)
             try:
                 if self._record.wanted:
@@ -203,17 +217,27 @@ class UserMounts:
             else:
                 self._faults.pop("keeper", None)
 
+    async def _poked(self, seconds: float) -> bool:
+        """Wait until something happened that matters to the keeper; False if nothing did."""
+        try:
+            await asyncio.wait_for(self._poke.wait(), seconds)
+        except TimeoutError:
+            return False
+        self._poke.clear()
+        return True
+
     async def _finish(self) -> None:
         """Wait for the uploads of a user without servers, then let go."""
-        stopped = self._rclone is None or self._rclone.exited.is_set()
-        if stopped and await asyncio.to_thread(dirty_files, self.paths.cache) > 0:
+        if not self._alive and await asyncio.to_thread(dirty_files, self.paths.cache) > 0:
             await self._reconcile_cloud_only()
         await self._hurry_uploads()
-        while (await self._pending())[0]:
-            if self._record.wanted or self._poke.is_set() or self._rclone_died():
+        wait = _POLL_SECONDS
+        while (await self._pending()).files:
+            if self._record.wanted or self._poke.is_set() or not self._alive:
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._poke.wait(), _POLL_SECONDS)
+                await asyncio.wait_for(self._poke.wait(), wait)
+            wait = min(wait * 1.2, _LONGEST_POLL_SECONDS)
         async with self._lock:
             if not self._record.wanted:
                 await self._let_go()
@@ -222,9 +246,8 @@ class UserMounts:
         await self._unmount_cloud()
         await self._stop_rclone()
         if left := await asyncio.to_thread(dirty_files, self.paths.cache):
-            log.info("%s: %d file(s) were closed late; uploading them", self.slug, left)
+            log.warning("%s: %d file(s) are still to be uploaded", self.slug, left)
             self._record.save(self.paths)
-            self._poke.set()
             return
         await asyncio.to_thread(workarea.detach, self.paths)
         self._record.proven.clear()
@@ -236,7 +259,7 @@ class UserMounts:
                 directory.rmdir()
         forget(self.paths)
         self._credentials.forget(self.request.username)
-        self.gone.set()
+        self._gone.set()
         log.info("%s: unmounted", self.slug)
 
     # -- towards the wanted state
@@ -245,6 +268,7 @@ class UserMounts:
         async with self._lock:
             if not self._record.wanted:
                 return
+            self._gone.clear()
             if request != self._record.request:
                 await self._replace(request)
             await asyncio.to_thread(self._make_directories)
@@ -323,13 +347,11 @@ class UserMounts:
         found = await asyncio.gather(
             *(self._ensure_part(rclone, part, limit) for part in self._parts)
         )
-        if "credentials" not in faults:
-            faults |= {
-                part.name: fault
-                for part, fault in zip(self._parts, found, strict=True)
-                if fault
-            }
-        return faults
+        refused = {
+            part.name: fault for part, fault in zip(self._parts, found, strict=True) if fault
+        }
+        # Without new credentials those that rclone still has may do.
+        return (faults or refused) if refused else {}
 
     async def _ensure_part(self, rclone: Rclone, part: Part, limit: float) -> str | None:
         """Mount a part if its storage answers, and prove it; the fault, if there is one.
@@ -341,14 +363,14 @@ class UserMounts:
         if fault and part.name not in self._record.proven:
             return fault
         if not self._is_mounted(await asyncio.to_thread(MountTable.read), part):
-            await asyncio.to_thread(_free, part.target)
+            await asyncio.to_thread(free_mount_point, part.target)
             await rclone.call(
                 "mount/mount", **mount_options(self._settings, self.request, part)
             )
         table = await asyncio.to_thread(MountTable.read)
         if not self._is_mounted(table, part):
             return f"{part.title}: it could not be mounted."
-        if not await _stat_within(part.target, 5.0):
+        if not await is_directory_within(part.target, 5.0):
             return f"{part.title}: its mount does not answer."
         self._record.proven.add(part.name)
         return fault
@@ -372,6 +394,12 @@ class UserMounts:
             crashing = self._starts[-1] - self._starts[0] < 2 * len(self._starts)
             await asyncio.sleep(3.0 if crashing else 0)
         await self._unmount_cloud(lazy=True)
+        kept = await asyncio.to_thread(repair, self.paths.cache, self.paths.recovered)
+        self._kept += [
+            f"{path} was being written when rclone was killed; an administrator finds what "
+            f"there is of it in {self.paths.recovered}."
+            for path in kept
+        ]
         await asyncio.to_thread(prepare, self._settings, self.request, self.paths)
         rclone = await Rclone.start(self.paths, timeout=10.0)
         self._use(rclone)
@@ -395,7 +423,7 @@ class UserMounts:
 
     async def _unmount_cloud(self, *, lazy: bool = False) -> None:
         for part in self._parts:
-            await asyncio.to_thread(_free, part.target, patience=0 if lazy else 3.0)
+            await asyncio.to_thread(free_mount_point, part.target, patience=0 if lazy else 3.0)
 
     # -- looking
 
@@ -403,13 +431,13 @@ class UserMounts:
     def _parts(self) -> tuple[Part, ...]:
         return parts(self.request, self.paths)
 
-    def _rclone_died(self) -> bool:
-        return self._rclone is not None and self._rclone.exited.is_set()
+    @property
+    def _alive(self) -> bool:
+        return self._rclone is not None and not self._rclone.exited.is_set()
 
     def _is_mounted(self, table: MountTable, part: Part) -> bool:
         entry = table.at(part.target)
-        alive = self._rclone is not None and not self._rclone.exited.is_set()
-        return alive and entry is not None and entry.kind == _FUSE
+        return self._alive and entry is not None and entry.kind == _FUSE
 
     async def _check_health(self, table: MountTable) -> None:
         """Ask the storage again, if it was not asked lately, so that a cut is told."""
@@ -417,7 +445,7 @@ class UserMounts:
         rclone = self._rclone
         if rclone is None or not self._is_mounted(table, part):
             return
-        if time.monotonic() - self._checked < _HEALTH_SECONDS:
+        if time.monotonic() - self._checked < self._settings.mount_plane.ready_timeout / 2:
             return
         self._checked = time.monotonic()
         try:
@@ -430,93 +458,18 @@ class UserMounts:
         else:
             self._faults.pop(part.name, None)
 
-    async def _pending(self) -> tuple[int, list[tuple[str, str, int]]]:
-        """Files that wait for their upload, and ``(directory, name, tries)`` that failed."""
-        rclone = self._rclone
-        if rclone is None or rclone.exited.is_set():
-            return await asyncio.to_thread(dirty_files, self.paths.cache), []
-        table = await asyncio.to_thread(MountTable.read)
-        count, failing = 0, []
-        for part in self._parts:
-            if part.read_only or not self._is_mounted(table, part):
-                continue
-            try:
-                waiting, failed = await rclone.pending(part.vfs)
-            except RcloneError as error:
-                log.warning("%s: %s", self.slug, error)
-                waiting, failed = await asyncio.to_thread(dirty_files, self.paths.cache), []
-            count += waiting
-            failing += [(part.title, name, tries) for name, tries in failed]
-        return count, failing
+    async def _pending(self) -> Pending:
+        if self._rclone is None or not self._alive:
+            return Pending(await asyncio.to_thread(dirty_files, self.paths.cache))
+        return await pending(self._rclone, await self._mounted_parts(), self.paths.cache)
 
     async def _hurry_uploads(self) -> None:
-        rclone = self._rclone
-        if rclone is None or rclone.exited.is_set():
-            return
+        if self._rclone is not None and self._alive:
+            await hurry(self._rclone, await self._mounted_parts())
+
+    async def _mounted_parts(self) -> list[Part]:
         table = await asyncio.to_thread(MountTable.read)
-        for part in self._parts:
-            if not part.read_only and self._is_mounted(table, part):
-                try:
-                    await rclone.upload_now(part.vfs)
-                except RcloneError as error:
-                    # A file may have left the queue in the meantime.
-                    log.debug("%s: %s", self.slug, error)
-
-    async def _upload_errors(self, failing: list[tuple[str, str, int]]) -> list[str]:
-        if not failing:
-            return []
-
-        def lines() -> list[str]:
-            try:
-                with self.paths.rclone_log.open(encoding="utf-8", errors="replace") as file:
-                    return list(deque(file, maxlen=_LOG_LINES))
-            except FileNotFoundError:
-                return []
-
-        return upload_errors(failing, await asyncio.to_thread(lines), self._endpoint)
-
-
-def _free(target: Path, patience: float = 0) -> None:
-    """Make a path an empty directory with nothing mounted; blocking.
-
-    What is still busy after ``patience`` seconds is detached: it is dead, or a container is
-    just ending.
-    """
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            unmount(target, lazy=time.monotonic() >= deadline)
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            time.sleep(0.1)
-        else:
-            break
-    target.mkdir(mode=0o755, exist_ok=True)
-
-
-async def _stat_within(path: Path, seconds: float) -> bool:
-    """Whether a directory answers in time; a thread of its own may hang in the kernel."""
-    loop = asyncio.get_running_loop()
-    answered: asyncio.Future[bool] = loop.create_future()
-
-    def settle(value: bool) -> None:
-        if not answered.done():
-            answered.set_result(value)
-
-    def look() -> None:
-        try:
-            usable = path.is_dir()
-        except OSError:
-            usable = False
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(settle, usable)
-
-    threading.Thread(target=look, daemon=True).start()
-    try:
-        return await asyncio.wait_for(answered, seconds)
-    except TimeoutError:
-        return False
+        return [part for part in self._parts if self._is_mounted(table, part)]
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -95,28 +95,47 @@ def _ensure_plain(paths: UserPaths) -> None:
 
 
 def _ensure_image(paths: UserPaths, uid: int, gid: int, quota: int | None) -> None:
-    image = paths.image
+    image, wanted = paths.image, max(quota or 0, _SMALLEST)
     if not image.exists():
-        _make_image(image, uid, gid, max(quota or 0, _SMALLEST))
-    grown = quota is not None and quota > image.stat().st_size
-    if grown and quota is not None:
-        os.truncate(image, quota)
-    entry = MountTable.read().at(paths.workarea)
-    if entry is None:
-        device = _loop_device(image)
-        if device is None:
-            _check_file_system(image)
-            run("mount", "-t", "ext4", "-o", f"loop,{_OPTIONS}", image, paths.workarea)
-        else:
-            # Still attached: mounted elsewhere (a container that is just ending) or left
-            # by a crash. A second device over the same image would destroy it.
-            run("mount", "-t", "ext4", "-o", _OPTIONS, device, paths.workarea)
-        entry = MountTable.read().at(paths.workarea)
-        assert entry is not None
-    if grown or file_system_size(image) < image.stat().st_size - _SMALLEST:
-        run("losetup", "--set-capacity", entry.source)
-        run("resize2fs", entry.source)
-        log.info("workarea %s grew to %d bytes", image, image.stat().st_size)
+        _make_image(image, uid, gid, wanted)
+    smaller = file_system_size(image) < wanted - _SMALLEST
+    mounted = MountTable.read().at(paths.workarea)
+    if mounted:
+        if smaller:
+            _grow_mounted(image, mounted.source, wanted)
+        return
+    device = _loop_device(image)
+    if device:
+        # Still attached: mounted elsewhere (a container that is just ending) or left by a
+        # crash. A second device over the same image would destroy it.
+        run("mount", "-t", "ext4", "-o", _OPTIONS, device, paths.workarea)
+        return
+    _check_file_system(image)
+    if smaller:
+        _grow_unmounted(image, wanted)
+    run("mount", "-t", "ext4", "-o", f"loop,{_OPTIONS}", image, paths.workarea)
+
+
+def _grow_mounted(image: Path, device: str, size: int) -> None:
+    """Grow the area under running servers.
+
+    The kernel wants CAP_SYS_RESOURCE for it; without, the area grows at the next mount.
+    """
+    os.truncate(image, max(size, image.stat().st_size))
+    run("losetup", "--set-capacity", device)
+    try:
+        run("resize2fs", device)
+    except CommandError as error:
+        log.warning("%s grows to %d bytes when it is next mounted: %s", image, size, error)
+    else:
+        log.info("%s grew to %d bytes", image, size)
+
+
+def _grow_unmounted(image: Path, size: int) -> None:
+    os.truncate(image, max(size, image.stat().st_size))
+    _check_file_system(image, "-f")  # resize2fs insists on it
+    run("resize2fs", image, timeout=600)
+    log.info("%s grew to %d bytes", image, size)
 
 
 def _make_image(image: Path, uid: int, gid: int, size: int) -> None:
@@ -133,10 +152,10 @@ def _make_image(image: Path, uid: int, gid: int, size: int) -> None:
     unfinished.replace(image)
 
 
-def _check_file_system(image: Path) -> None:
+def _check_file_system(image: Path, *options: str) -> None:
     """Replay the journal and mend what can be mended without a question."""
     try:
-        run("e2fsck", "-p", image, accept=_FSCK_MENDED, timeout=600)
+        run("e2fsck", "-p", *options, image, accept=_FSCK_MENDED, timeout=600)
     except CommandError as error:
         log.error("e2fsck %s: %s", image, error.output)  # noqa: TRY400
         raise WorkareaError(
@@ -154,7 +173,7 @@ def _loop_device(image: Path) -> str | None:
 def file_system_size(image: Path) -> int:
     """Bytes of the file system in an image, from its superblock (ext4: *The Super Block*).
 
-    It tells a growth that was cut off between the image and its file system.
+    It tells when an area should grow, also where a growth was cut off half-way.
     """
     with image.open("rb") as file:
         file.seek(1024)
