@@ -89,6 +89,9 @@ osd memory target = 939524096
 osd memory cache min = 67108864
 osd op num shards = 2
 osd mon shutdown timeout = 1
+# A RadosGW that was killed is waited for by the next one's writes to roles and buckets for
+# as long as this (30 s by default); a living one pings every objecter tick.
+osd client watch timeout = 4
 osd class load list = *
 osd class default list = *
 debug osd = 0/1
@@ -104,6 +107,7 @@ rgw frontends = beast endpoint=127.0.0.1:{rgw_port} tcp_nodelay=1
 rgw s3 auth use sts = true
 rgw sts key = {sts_key}
 rgw thread pool size = 64
+objecter tick interval = 1
 rgw enable usage log = false
 rgw dynamic resharding = false
 rgw gc max objs = 8

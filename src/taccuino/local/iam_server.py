@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import os
 import secrets
 import sys
 from collections.abc import Mapping
@@ -46,11 +45,15 @@ __all__ = ["make_app", "provision"]
 def make_app(settings: Settings) -> Flask:
     """Canaille with this instance's configuration and database, which it makes or migrates."""
     state = settings.state_dir / "iam"
+    database = state / "canaille.sqlite"
+    state.mkdir(mode=0o711, exist_ok=True)
+    database.touch(mode=0o600)
+    database.chmod(0o600)  # it holds password hashes and tokens
     app: Flask = create_app(
         canaille_config(
             name=settings.name,
             address=issuer(settings),
-            database=state / "canaille.sqlite",
+            database=database,
             secret_key=keep_private(state / "secret-key", lambda: secrets.token_hex(32)),
             jwk=signing_key(settings).jwk,
             token_seconds=settings.local.iam_token_seconds,
@@ -155,7 +158,6 @@ def _serve(settings: Settings) -> None:
 
 def main() -> None:
     """Serve; or with ``add-user``, make the account that the standard input describes."""
-    os.umask(0o077)  # canaille's database holds password hashes and tokens
     if sys.argv[1:] == ["add-user"]:
         order = json.load(sys.stdin)
         app = make_app(Settings.load(Path(order["settings"])))

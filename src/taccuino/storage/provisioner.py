@@ -7,6 +7,7 @@ import json
 import logging
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -199,13 +200,8 @@ class BucketProvisioner:
         trust = trust_policy(issuer, subject, self._audiences())
         there = self._role_trust(name)
         if there is None:
-            iam.create_role(
-                RoleName=name,
-                AssumeRolePolicyDocument=policy_text(trust),
-                MaxSessionDuration=_LONGEST_SESSION,
-            )
-            _log.info("Made the role %s", name)
-        elif there != trust:
+            there = self._make_role(name, trust)
+        if there != trust:
             _refuse_other_subject(there, f"{condition_prefix(issuer)}:sub", subject, name)
             iam.update_assume_role_policy(RoleName=name, PolicyDocument=policy_text(trust))
             _log.info("Changed who may assume the role %s", name)
@@ -214,9 +210,27 @@ class BucketProvisioner:
             self._settings.storage.scratch_bucket,
             scratch_prefix(username),
         )
-        if there is None or self._role_permission(name) != permission:
+        if self._role_permission(name) != permission:
             text = policy_text(permission)
             iam.put_role_policy(RoleName=name, PolicyName=_POLICY, PolicyDocument=text)
+
+    def _make_role(self, name: str, trust: dict[str, Any]) -> Any:
+        """Make the role; its trust policy, which is another's if somebody was faster.
+
+        That may have been we: boto3 tries again when an answer does not come in time.
+        """
+        try:
+            self._clients.iam().create_role(
+                RoleName=name,
+                AssumeRolePolicyDocument=policy_text(trust),
+                MaxSessionDuration=_LONGEST_SESSION,
+            )
+        except ClientError as error:
+            if _status(error) != HTTPStatus.CONFLICT:
+                raise
+            return self._role_trust(name)
+        _log.info("Made the role %s", name)
+        return trust
 
     def _role_trust(self, name: str) -> Any:
         try:
@@ -312,7 +326,11 @@ def _found(ask: Callable[[], object]) -> bool:
 
 def _is_missing(error: ClientError) -> bool:
     # RadosGW names the code of some of these errors only; the status is always there.
-    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404
+    return _status(error) == HTTPStatus.NOT_FOUND
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _document(value: object) -> Any:

@@ -1,0 +1,98 @@
+"""What the policies say, and how they are written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from taccuino.storage.issuer import condition_prefix, thumbprints
+from taccuino.storage.policies import (
+    permission_policy,
+    policy_text,
+    provider_arn,
+    trust_policy,
+)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "prefix"),
+    [
+        ("https://iam.example.org/", "iam.example.org/"),
+        ("https://iam.example.org", "iam.example.org"),
+        ("http://localhost:8001", "localhost:8001"),
+        ("https://example.org/realms/https://x", "example.org/realms/https://x"),
+    ],
+)
+def test_the_issuer_in_conditions(issuer: str, prefix: str) -> None:
+    assert condition_prefix(issuer) == prefix
+    assert provider_arn(issuer) == f"arn:aws:iam:::oidc-provider/{prefix}"
+    statement = trust_policy(issuer, "abc", ["client"])["Statement"][0]
+    assert statement["Principal"] == {"Federated": [provider_arn(issuer)]}
+    assert statement["Condition"] == {
+        "StringEquals": {f"{prefix}:sub": "abc", f"{prefix}:app_id": ["client"]}
+    }
+    assert statement["Action"] == ["sts:AssumeRoleWithWebIdentity"]
+
+
+def allowed(policy: dict, action: str, resource: str) -> bool:
+    """A policy of this module's form: exact actions, resources with one star at the end."""
+
+    def covers(pattern: str) -> bool:
+        if pattern.endswith("*"):
+            return resource.startswith(pattern[:-1])
+        return resource == pattern
+
+    return any(
+        action in statement["Action"] and any(map(covers, statement["Resource"]))
+        for statement in policy["Statement"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "path", "may"),
+    [
+        ("s3:PutObject", "alice/notes/a", True),
+        ("s3:GetObject", "alice/notes/a", True),
+        ("s3:AbortMultipartUpload", "alice/big", True),
+        ("s3:ListMultipartUploadParts", "alice/big", True),
+        ("s3:ListBucket", "alice", True),
+        ("s3:ListBucket", "scratch", True),
+        ("s3:GetObject", "scratch/bruno/x", True),
+        ("s3:PutObject", "scratch/alice/x", True),
+        ("s3:DeleteObject", "scratch/alice/x", True),
+        ("s3:PutObject", "scratch/bruno/x", False),
+        ("s3:PutObject", "scratch/alicette/x", False),
+        ("s3:DeleteObject", "scratch/x", False),
+        ("s3:ListBucket", "bruno", False),
+        ("s3:GetObject", "alice2/x", False),
+        ("s3:PutObject", "bruno/x", False),
+        ("s3:PutBucketPolicy", "alice", False),
+        ("s3:PutBucketAcl", "alice", False),
+        ("s3:DeleteBucket", "alice", False),
+        ("s3:CreateBucket", "alice", False),
+    ],
+)
+def test_what_a_user_may_do(action: str, path: str, *, may: bool) -> None:
+    policy = permission_policy("alice", "scratch", "alice/")
+    assert allowed(policy, action, f"arn:aws:s3:::{path}") is may
+
+
+def test_policies_are_sent_without_a_space() -> None:
+    policy = trust_policy("https://iam.example.org/", 'a b"c é +', ["my client"])
+    text = policy_text(policy)
+    assert " " not in text
+    assert text.isascii()
+    assert json.loads(text) == policy
+
+
+def test_thumbprints_are_of_signing_keys_each_once() -> None:
+    certificate, other = "aGVsbG8=", "d29ybGQ="
+    keys = [
+        {"use": "sig", "x5c": [certificate, other]},
+        {"x5c": [certificate]},
+        {"use": "enc", "x5c": [other]},
+        {"use": "sig"},
+    ]
+    # SHA-1 of "hello"
+    assert thumbprints({"keys": keys}) == ("AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D",)
