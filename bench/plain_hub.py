@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,6 @@ from pathlib import Path
 
 import psutil
 import requests
-from taccuino.local.ports import free_port
 
 from taccuino.errors import ServiceError
 
@@ -31,7 +31,9 @@ c.JupyterHub.spawner_class = "dockerspawner.DockerSpawner"
 c.JupyterHub.bind_url = "http://127.0.0.1:" + os.environ["BENCH_PORT"]
 c.JupyterHub.hub_ip = "0.0.0.0"
 c.JupyterHub.hub_port = int(os.environ["BENCH_HUB_PORT"])
-c.JupyterHub.hub_connect_ip = os.environ["BENCH_GATEWAY"]
+# The bridge has its address only while a container runs: the proxy takes the loopback.
+c.JupyterHub.hub_connect_ip = "127.0.0.1"
+c.Spawner.hub_connect_url = f"http://{os.environ['BENCH_GATEWAY']}:{c.JupyterHub.hub_port}"
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:" + os.environ["BENCH_PROXY_API_PORT"]
 c.ConfigurableHTTPProxy.command = [os.environ["BENCH_PROXY"]]
 c.JupyterHub.db_url = "sqlite:///bench.sqlite"
@@ -74,20 +76,20 @@ class PlainHub:
 
 
 @contextmanager
-def plain_hub(socket: Path, image: str, gateway: str) -> Iterator[PlainHub]:
-    """Start the baseline over the engine at ``socket``; stop it at the end."""
+def plain_hub(engine: Path, image: str, gateway: str) -> Iterator[PlainHub]:
+    """Start the baseline over the engine at that socket; stop it at the end."""
     directory = Path(tempfile.mkdtemp(prefix="tc-plain-", dir="/tmp"))
     (directory / "jupyterhub_config.py").write_text(CONFIG)
-    port, token = free_port(), secrets.token_hex(16)
+    port, token = _free_port(), secrets.token_hex(16)
     environment = os.environ | {
         "BENCH_PORT": str(port),
-        "BENCH_HUB_PORT": str(free_port()),
-        "BENCH_PROXY_API_PORT": str(free_port()),
+        "BENCH_HUB_PORT": str(_free_port()),
+        "BENCH_PROXY_API_PORT": str(_free_port()),
         "BENCH_PROXY": str(_proxy()),
         "BENCH_GATEWAY": gateway,
         "BENCH_IMAGE": image,
         "BENCH_TOKEN": token,
-        "DOCKER_HOST": f"unix://{socket}",
+        "DOCKER_HOST": f"unix://{engine}",
     }
     log = directory / "hub.log"
     with log.open("w") as output:
@@ -135,3 +137,9 @@ def _proxy() -> Path:
         command = ["npm", "install", "--prefix", str(cache), "configurable-http-proxy@5"]
         subprocess.run(command, check=True)
     return program
+
+
+def _free_port() -> int:
+    """A port of the loopback interface that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

@@ -15,8 +15,8 @@ from pathlib import Path
 import docker
 import psutil
 from rich.progress import track
-from support.instance import running_instance
 
+from support.instance import running_instance
 from support.person import Person
 
 from .plain_hub import PlainHub, plain_hub
