@@ -188,7 +188,9 @@ def iam_service(settings: Settings) -> Service:
         directory=settings.state_dir / "iam",
         prepare=lambda: _prepare(settings),
         ready=lambda: _ready(settings),
-        configuration=json.dumps([settings.name, settings.url, issuer(settings)]),
+        configuration=json.dumps(
+            [settings.name, settings.url, issuer(settings), settings.local.iam_token_seconds]
+        ),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,19 +13,28 @@ __all__ = ["keep_private", "write_private"]
 
 def write_private(path: Path, text: str) -> None:
     """Write a file in one step; it is never readable by others, not even for a moment."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    temporary.unlink(missing_ok=True)
+    _temporary(path, text).replace(path)
+
+
+def keep_private(path: Path, make: Callable[[], str]) -> str:
+    """Read the file, or write what ``make`` gives if there is none: a choice made once.
+
+    Of several who find none at the same time one writes, and all get the same text.
+    """
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = _temporary(path, make())
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(temporary)
+        temporary.unlink()
+    return path.read_text(encoding="utf-8")
+
+
+def _temporary(path: Path, text: str) -> Path:
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def keep_private(path: Path, make: Callable[[], str]) -> str:
-    """Read the file, or write what ``make`` gives if there is none: a choice made once."""
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, make())
-    return path.read_text(encoding="utf-8")
+    return temporary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Literal
 
 from botocore.exceptions import (
@@ -15,7 +16,7 @@ from botocore.exceptions import (
 
 from taccuino.errors import TaccuinoError
 
-__all__ = ["StorageError", "StorageReason", "storage_error"]
+__all__ = ["StorageError", "StorageReason", "http_status", "is_missing", "storage_error"]
 
 StorageReason = Literal[
     "denied", "expired_token", "unreachable", "issuer", "conflict", "refused"
@@ -42,6 +43,16 @@ class StorageError(TaccuinoError):
         self.reason: StorageReason = reason
 
 
+def http_status(error: ClientError) -> int:
+    """The HTTP status of an answer; RadosGW names the code of some errors only."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def is_missing(error: ClientError) -> bool:
+    """Whether what was asked for is not there."""
+    return http_status(error) == HTTPStatus.NOT_FOUND
+
+
 def storage_error(
     error: ClientError | BotoCoreError, action: str, endpoint: str | None
 ) -> StorageError:
@@ -51,7 +62,7 @@ def storage_error(
     """
     if isinstance(error, ClientError):
         answer = error.response.get("Error", {})
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        status = http_status(error)
         code = str(answer.get("Code", "")) or str(status)
         reason: StorageReason = "refused"
         if code in _EXPIRED:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .issuer import condition_prefix
 
-__all__ = ["permission_policy", "policy_text", "provider_arn", "trust_policy"]
+__all__ = ["permission_policy", "policy_text", "provider_arn", "subjects", "trust_policy"]
 
 _LIST = ["s3:ListBucket", "s3:GetBucketLocation", "s3:ListBucketMultipartUploads"]
 _READ = ["s3:GetObject", "s3:GetObjectTagging"]
@@ -50,6 +50,18 @@ def trust_policy(issuer: str, subject: str, audiences: Sequence[str]) -> dict[st
             "Condition": {"StringEquals": condition},
         }
     )
+
+
+def subjects(trust: object) -> dict[str, str]:
+    """Who a trust policy of `trust_policy`'s form names: issuer -> subject; else nobody."""
+    match trust:
+        case {"Statement": [{"Condition": {"StringEquals": dict(conditions)}}]}:
+            return {
+                str(key).removesuffix(":sub"): str(value)
+                for key, value in conditions.items()
+                if str(key).endswith(":sub")
+            }
+    return {}
 
 
 def permission_policy(bucket: str, scratch_bucket: str, scratch_prefix: str) -> dict[str, Any]:

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from taccuino.settings import Settings
 
 from .clients import StorageClients, s3_client
-from .errors import StorageError, storage_error
-from .issuer import PublishedIssuer, condition_prefix, published_issuer
-from .names import bucket_name, own_role, role_name, scratch_prefix
-from .policies import permission_policy, policy_text, provider_arn, trust_policy
+from .errors import StorageError, is_missing, storage_error
+from .issuer import PublishedIssuer, published_issuer
+from .names import bucket_name, own_role, scratch_prefix
+from .policies import provider_arn, trust_policy
+from .roles import UserRoles
 from .sts import Credentials
 
 __all__ = ["BucketProvisioner"]
 
 _log = logging.getLogger(__name__)
 
-_POLICY = "taccuino"
-_LONGEST_SESSION = 43200
-"""Seconds: the most that a role can be given; how long sessions are is in the settings, and
-RadosGW 16 can't change a role's limit later."""
 _T = TypeVar("_T")
 
 
@@ -49,6 +43,7 @@ class BucketProvisioner:
     ) -> None:
         self._settings = settings
         self._clients = clients or StorageClients(settings)
+        self._roles = UserRoles(settings, self._clients)
         self._issuer = issuer
         self._prepared: asyncio.Task[None] | None = None
 
@@ -162,20 +157,23 @@ class BucketProvisioner:
                 published.issuer,
             )
         arn = provider_arn(published.issuer)
-        thumbprints, audiences = sorted(published.thumbprints), sorted(self._audiences())
+        thumbprints, clients = set(published.thumbprints), set(self._audiences())
         try:
             there = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
         except ClientError as error:
-            if not _is_missing(error):
+            if not is_missing(error):
                 raise
         else:
-            known = sorted(there["ThumbprintList"]), sorted(there["ClientIDList"])
-            if known == (thumbprints, audiences):
+            known = set(there.get("ClientIDList", []))
+            if thumbprints == set(there.get("ThumbprintList", [])) and clients <= known:
                 return
+            clients |= known  # another service's tokens go on being trusted
             # RadosGW 16 can't change a provider; without it no session begins for a moment.
             iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=arn)
         iam.create_open_id_connect_provider(
-            Url=published.issuer, ThumbprintList=thumbprints, ClientIDList=audiences
+            Url=published.issuer,
+            ThumbprintList=sorted(thumbprints),
+            ClientIDList=sorted(clients),
         )
         _log.info("The object storage trusts %s", published.issuer)
 
@@ -193,62 +191,10 @@ class BucketProvisioner:
         _log.info("Made the bucket %s", bucket)
 
     def _ensure_role(self, username: str, subject: str) -> None:
-        if not own_role(self._settings):
-            return
-        iam, name = self._clients.iam(), role_name(self._settings, username)
-        issuer = self._published_issuer().issuer
-        trust = trust_policy(issuer, subject, self._audiences())
-        there = self._role_trust(name)
-        if there is None:
-            there = self._make_role(name, trust)
-        if there != trust:
-            _refuse_other_subject(there, f"{condition_prefix(issuer)}:sub", subject, name)
-            iam.update_assume_role_policy(RoleName=name, PolicyDocument=policy_text(trust))
-            _log.info("Changed who may assume the role %s", name)
-        permission = permission_policy(
-            bucket_name(self._settings, username),
-            self._settings.storage.scratch_bucket,
-            scratch_prefix(username),
-        )
-        if self._role_permission(name) != permission:
-            text = policy_text(permission)
-            iam.put_role_policy(RoleName=name, PolicyName=_POLICY, PolicyDocument=text)
-
-    def _make_role(self, name: str, trust: dict[str, Any]) -> Any:
-        """Make the role; its trust policy, which is another's if somebody was faster.
-
-        That may have been we: boto3 tries again when an answer does not come in time.
-        """
-        try:
-            self._clients.iam().create_role(
-                RoleName=name,
-                AssumeRolePolicyDocument=policy_text(trust),
-                MaxSessionDuration=_LONGEST_SESSION,
-            )
-        except ClientError as error:
-            if _status(error) != HTTPStatus.CONFLICT:
-                raise
-            return self._role_trust(name)
-        _log.info("Made the role %s", name)
-        return trust
-
-    def _role_trust(self, name: str) -> Any:
-        try:
-            role = self._clients.iam().get_role(RoleName=name)["Role"]
-        except ClientError as error:
-            if _is_missing(error):
-                return None
-            raise
-        return _document(role.get("AssumeRolePolicyDocument"))
-
-    def _role_permission(self, name: str) -> Any:
-        try:
-            answer = self._clients.iam().get_role_policy(RoleName=name, PolicyName=_POLICY)
-        except ClientError as error:
-            if _is_missing(error):
-                return None
-            raise
-        return _document(answer["PolicyDocument"])
+        if own_role(self._settings):
+            issuer = self._published_issuer().issuer
+            trust = trust_policy(issuer, subject, self._audiences())
+            self._roles.ensure(username, trust)
 
     def _ensure_directory(self, prefix: str) -> None:
         """Put the empty object that shows an empty directory in a mount."""
@@ -293,52 +239,11 @@ class BucketProvisioner:
         return await asyncio.to_thread(guarded)
 
 
-def _refuse_other_subject(there: Any, key: str, subject: str, role: str) -> None:
-    """Keep a role for the subject it was made for.
-
-    A name may come back: an account is deleted and another person registers under it, or two
-    accounts differ in case only. The second must not find the first one's data.
-    """
-    try:
-        named = [
-            statement["Condition"]["StringEquals"][key] for statement in there["Statement"]
-        ]
-    except (KeyError, TypeError):
-        return  # made for another issuer, or by hand: nothing to go by
-    if named and subject not in named:
-        raise StorageError(
-            f"the role {role!r} belongs to another account of the IAM that had the same "
-            "username; an administrator of the storage must remove the role, and see to the "
-            "bucket's content, before this account can use it",
-            reason="conflict",
-        )
-
-
 def _found(ask: Callable[[], object]) -> bool:
     try:
         ask()
     except ClientError as error:
-        if _is_missing(error):
+        if is_missing(error):
             return False
         raise
     return True
-
-
-def _is_missing(error: ClientError) -> bool:
-    # RadosGW names the code of some of these errors only; the status is always there.
-    return _status(error) == HTTPStatus.NOT_FOUND
-
-
-def _status(error: ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _document(value: object) -> Any:
-    """A policy as an object; RadosGW sends it as text, botocore may have read it already."""
-    if not isinstance(value, str):
-        return value
-    text = value if value.lstrip().startswith("{") else urllib.parse.unquote(value)
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime as dt
 import json
 import signal
 import time
@@ -24,6 +25,7 @@ from taccuino.storage import (
     StorageError,
     StorageTokenService,
 )
+from taccuino.storage.policies import policy_text, trust_policy
 
 pytestmark = pytest.mark.integration
 
@@ -226,6 +228,43 @@ async def test_provisioning_mends_and_refuses(stack: Stack) -> None:
     )
 
 
+async def test_sessions_last_as_long_as_the_settings_say(
+    stack: Stack, session: Session
+) -> None:
+    await session("alice")
+    storage = stack.settings.storage.model_copy(update={"session_seconds": 43200})
+    settings = stack.settings.model_copy(update={"storage": storage})
+    made = await StorageTokenService(settings).credentials("alice", stack.mint("alice"))
+    left = (made.expires_at - dt.datetime.now(dt.UTC)).total_seconds()
+    assert 43000 < left <= 43200
+
+
+async def test_without_administrator_keys_users_make_their_own_bucket(stack: Stack) -> None:
+    """As at a site whose storage others run, with one role for all users."""
+    arn = "arn:aws:iam:::role/IAMaccess"
+    iam = stack.clients.iam()
+    trust = trust_policy(stack.issuer, "erika", ["taccuino"])
+    iam.create_role(RoleName="IAMaccess", AssumeRolePolicyDocument=policy_text(trust))
+    allowed = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::erika*"]}
+    policy = policy_text({"Version": "2012-10-17", "Statement": [allowed]})
+    iam.put_role_policy(RoleName="IAMaccess", PolicyName="p", PolicyDocument=policy)
+    storage = stack.settings.storage.model_copy(
+        update={"admin_credentials_file": None, "role_arn": arn}
+    )
+    settings = stack.settings.model_copy(update={"storage": storage})
+    provisioner = BucketProvisioner(settings)
+    assert not provisioner.administers
+    await provisioner.check()
+    await provisioner.ensure_user("erika", "erika")  # nothing that it could do
+    credentials = await StorageTokenService(settings).credentials("erika", stack.mint("erika"))
+    for _ in range(2):
+        await provisioner.ensure_own_bucket("erika", credentials)
+    stack.s3(credentials).put_object(Bucket="erika", Key="x", Body=b"1")
+    with pytest.raises(StorageError) as caught:
+        await provisioner.ensure_own_bucket("frieda", credentials)
+    assert caught.value.reason == "denied"
+
+
 async def test_a_changed_provider_is_mended(stack: Stack, session: Session) -> None:
     provisioner = BucketProvisioner(stack.settings, stack.clients)
     iam = provisioner._clients.iam()
@@ -241,6 +280,7 @@ async def test_a_changed_provider_is_mended(stack: Stack, session: Session) -> N
     assert (await session("alice")).session_token
     there = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
     assert there["ThumbprintList"] == [signing_key(stack.settings).thumbprint]
+    assert there["ClientIDList"] == ["another-client", "taccuino"]
 
 
 async def test_one_exchange_serves_all_who_ask(stack: Stack, session: Session) -> None:
@@ -273,6 +313,10 @@ async def test_nothing_is_lost_when_all_of_ceph_is_killed(
     for service in ceph_services(stack.settings):
         service.prepare()  # as each `up` does while it runs
     assert (await session("alice")).access_key
+    # The first write to roles waits for what is left of the killed RadosGW (30 s by default).
+    begun = time.monotonic()
+    assert (await session("newcomer")).access_key
+    assert time.monotonic() - begun < 15
 
 
 def test_the_iam_keeps_its_accounts_over_a_restart(stack: Stack) -> None:

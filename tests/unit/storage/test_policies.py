@@ -11,6 +11,7 @@ from taccuino.storage.policies import (
     permission_policy,
     policy_text,
     provider_arn,
+    subjects,
     trust_policy,
 )
 
@@ -76,6 +77,20 @@ def allowed(policy: dict, action: str, resource: str) -> bool:
 def test_what_a_user_may_do(action: str, path: str, *, may: bool) -> None:
     policy = permission_policy("alice", "scratch", "alice/")
     assert allowed(policy, action, f"arn:aws:s3:::{path}") is may
+
+
+@pytest.mark.parametrize(
+    ("trust", "named"),
+    [
+        (trust_policy("https://a.org/", "s", ["c"]), {"a.org/": "s"}),
+        (None, {}),
+        ("text", {}),
+        ({"Statement": []}, {}),
+        ({"Statement": [{"Condition": {"StringLike": {"a:sub": "*"}}}]}, {}),
+    ],
+)
+def test_who_a_trust_policy_names(trust: object, named: dict[str, str]) -> None:
+    assert subjects(trust) == named
 
 
 def test_policies_are_sent_without_a_space() -> None:
