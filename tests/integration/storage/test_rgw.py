@@ -25,6 +25,7 @@ from taccuino.storage import (
     StorageError,
     StorageTokenService,
 )
+from taccuino.storage.clients import s3_client
 from taccuino.storage.policies import policy_text, trust_policy
 
 pytestmark = pytest.mark.integration
@@ -81,6 +82,14 @@ async def test_from_login_to_an_object(stack: Stack) -> None:
     s3.put_object(Bucket="alice", Key="notes/a b.txt", Body=b"hello")
     assert s3.get_object(Bucket="alice", Key="notes/a b.txt")["Body"].read() == b"hello"
     assert s3.list_objects_v2(Bucket="alice")["KeyCount"] == 1
+
+    # Containers call the storage by another name: every Host is a path-style request.
+    endpoint = f"http://127.0.0.1:{stack.settings.local.s3_port}"
+    storage = stack.settings.storage.model_copy(update={"endpoint": endpoint})
+    elsewhere = stack.settings.model_copy(update={"storage": storage})
+    keys = (credentials.access_key, credentials.secret_key, credentials.session_token)
+    again = s3_client(elsewhere, *keys).get_object(Bucket="alice", Key="notes/a b.txt")
+    assert again["ContentLength"] == 5
 
 
 def test_consent_is_asked_once_and_names_are_the_accounts_own(stack: Stack) -> None:
