@@ -112,7 +112,10 @@ def _probe(store: ImageStore, name: str) -> list[Proof]:
         check=False,
     )
     proofs = [Proof(**json.loads(line)) for line in done.stdout.splitlines() if line[:1] == "{"]
-    if not all(proof.passed for proof in proofs) or not proofs:
+    if not proofs:
+        detail = "the container ended at once, or has no python3: nothing could be looked at"
+        proofs.append(Proof("server", passed=False, detail=detail))
+    if not all(proof.passed for proof in proofs):
         logs = subprocess.run(
             store.popen("logs", "--tail", "20", name),
             stdout=subprocess.PIPE,

@@ -99,8 +99,11 @@ def child_environment(
     OSError
         If the AWS configuration can't be written.
     """
+    # The address with the server's token lies there; by default, it is in the home directory.
+    runtime_files = inherited.get("JUPYTER_RUNTIME_DIR") or str(runtime / "jupyter")
     # A static key would win over the agent's credentials.
     environment = {name: value for name, value in inherited.items() if name not in _STATIC_KEYS}
+    environment["JUPYTER_RUNTIME_DIR"] = runtime_files
     if not contract.has_hub:
         return environment
     port = endpoint.getsockname()[1]

@@ -1,0 +1,101 @@
+"""A notebook server of the base image, run by podman alone, with a stand-in for the hub in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from taccuino.engines.image_check import _ENVIRONMENT, _HUB_PORT, _program, _remove
+from taccuino.engines.images import ImageError, ImageStore
+
+TOKEN = "the-servers-token-7d1c"
+FAULT = "Your cloud storage could not be mounted: the storage does not answer."
+UID = 3_456_000_000
+
+_FETCH = """
+import sys, urllib.error, urllib.request
+address, token, method = sys.argv[1:]
+request = urllib.request.Request(address, method=method)
+if token:
+    request.add_header("Authorization", "token " + token)
+try:
+    with urllib.request.urlopen(request, timeout=20) as reply:
+        print(reply.status, reply.read().decode())
+except urllib.error.HTTPError as error:
+    print(error.code, "null")
+"""
+
+
+class NotebookContainer:
+    """Started on entry, with no network but its own loopback; removed on exit."""
+
+    def __init__(self, store: ImageStore, workarea: Path, name: str) -> None:
+        self.store, self.workarea, self.name = store, workarea, name
+
+    def __enter__(self) -> Self:
+        os.chown(self.workarea, UID + 1000, UID + 1000)
+        environment = _ENVIRONMENT | {
+            "JUPYTERHUB_API_TOKEN": TOKEN,
+            "TACCUINO_STORAGE_FAULTS": json.dumps([FAULT]),
+            "MEM_LIMIT": str(512 * 1024**2),
+        }
+        file = self.workarea.with_suffix(".env")
+        file.write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
+        mapping = f"0:{UID}:65536"
+        began = time.monotonic()
+        self.store.podman(
+            *("run", "--detach", "--name", self.name, "--network=none", f"--env-file={file}"),
+            *(f"--uidmap={mapping}", f"--gidmap={mapping}", "--user=1000:1000"),
+            *("--cap-drop=all", "--security-opt=no-new-privileges", "--memory=512m"),
+            *("-v", f"{self.workarea}:/workarea", "localhost/taccuino/base:latest"),
+            what="starting a notebook server",
+        )
+        self.run_seconds = time.monotonic() - began
+        hub = ("python3", "-c", _program("stand_in_hub"), str(_HUB_PORT))
+        self.store.podman("exec", "--detach", self.name, *hub, what="starting the stand-in")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _remove(self.store, self.name)
+
+    def fetch(self, address: str, token: str = "", method: str = "GET") -> tuple[int, Any]:
+        """The status and the JSON of a request made inside."""
+        command = ("exec", self.name, "python3", "-c", _FETCH, address, token, method)
+        status, _, text = self.store.podman(*command, what="a request").partition(" ")
+        return int(status), json.loads(text) if text.strip() else None
+
+    def get(self, path: str, token: str = "t", method: str = "GET") -> tuple[int, Any]:
+        """A request to the notebook server."""
+        return self.fetch(f"http://127.0.0.1:8888/user/check{path}", token, method)
+
+    def phases(self) -> list[str]:
+        """What the hub was told."""
+        answer = self.fetch(f"http://127.0.0.1:{_HUB_PORT}/seen")[1]
+        return [event["phase"] for event in answer["events"]]
+
+    def wait_until_ready(self, limit: float = 60) -> None:
+        end = time.monotonic() + limit
+        while True:
+            try:
+                if "ready" in self.phases():
+                    return
+            except ImageError:
+                pass  # the stand-in is still starting
+            assert time.monotonic() < end, self.store.podman("logs", self.name, what="logs")
+            time.sleep(0.05)
+
+    def shell(self, script: str) -> str:
+        """Run a script inside with the environment that Jupyter's processes have."""
+        adopt = (
+            "set -a; for p in /proc/[0-9]*; do "
+            "if tr '\\0' '\\n' < $p/environ 2>/dev/null | grep -q ^OIDC_SOCK=; then "
+            "eval \"$(tr '\\0' '\\n' < $p/environ | grep -E '^(OIDC_SOCK|AWS_[A-Z0-9_]+)=')\"; "
+            "fi; done; set +a\n"
+        )
+        what = "running a script in the server"
+        return self.store.podman(
+            "exec", "--interactive", self.name, "bash", "-s", what=what, stdin=adopt + script
+        )
