@@ -18,6 +18,7 @@ from taccuino.engines import check as check_engine
 from taccuino.settings import Settings
 
 from .handlers.ready import ReadyHandler
+from .handlers.server_options import HubAuthenticator
 from .handlers.servers import CULLING_SCOPE, server_handlers
 from .handlers.tokens import (
     SCOPES,
@@ -50,15 +51,16 @@ def configure(c: Any, settings: Settings) -> None:
         If a setting is missing that the hub can't do without, or a secret's file can't be
         used.
     """
-    backend = StorageBackend(settings)
+    backend, options = StorageBackend(settings), ServerOptions(settings)
     _configure_hub(c, settings)
     _configure_lifetimes(c)
     _configure_access(c, settings)
     _configure_culling(c, settings)
-    _configure_options(c, settings)
+    _configure_options(c, options)
     _configure_pages(c, settings)
-    _configure_handlers(c, settings, backend)
+    _configure_handlers(c, settings, backend, options)
     iam.configure(c, settings)
+    c.JupyterHub.authenticator_class = HubAuthenticator
     edge.configure(c, settings)
     engines.configure(c, settings)
     c.NotebookSpawner.storage = lambda spawner: HubStorage(backend, spawner.user)
@@ -147,9 +149,8 @@ def _configure_culling(c: Any, settings: Settings) -> None:
     )
 
 
-def _configure_options(c: Any, settings: Settings) -> None:
+def _configure_options(c: Any, options: ServerOptions) -> None:
     """The server options, for the form and the REST API alike."""
-    options = ServerOptions(settings)
     c.Spawner.options_form = options.form
     c.Spawner.options_from_form = options.from_form
     c.Spawner.apply_user_options = options.apply
@@ -187,7 +188,9 @@ def _last_failure(user: Any) -> str:
     return str(failure["message"])
 
 
-def _configure_handlers(c: Any, settings: Settings, backend: StorageBackend) -> None:
+def _configure_handlers(
+    c: Any, settings: Settings, backend: StorageBackend, options: ServerOptions
+) -> None:
     """The service's own calls, and the security headers of every answer."""
     readiness = Readiness(_checks(settings, backend))
     static = (
@@ -204,8 +207,9 @@ def _configure_handlers(c: Any, settings: Settings, backend: StorageBackend) -> 
     c.JupyterHub.tornado_settings = {
         "headers": _headers(settings),
         "taccuino_credentials": backend,
-        # A request for a server is answered soon: its progress tells the rest. What is refused
-        # is refused within this time, and so by the answer itself.
+        "taccuino_options": options,
+        # A request for a server is answered soon: its progress tells the rest. A start that
+        # fails within this time is refused by the answer itself.
         "slow_spawn_timeout": 0.5,
     }
 

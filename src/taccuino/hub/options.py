@@ -11,30 +11,27 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
 from tornado import web
 
+from taccuino.errors import SettingsError
+from taccuino.offers_file import load_offers, offers_path
 from taccuino.settings import ImageSettings, Settings, parse_size
 
 from .offers import INTERFACES, Offers, OptionsError, memory_label
 
-__all__ = ["ServerOptions", "offered_images"]
+__all__ = ["OptionsRefused", "ServerOptions", "offered_images"]
 
 log = logging.getLogger(__name__)
 
-_IMAGES = TypeAdapter(list[ImageSettings])
 _START_PAGES = {"lab": "/lab", "notebook": "/tree"}
 
 
 def offered_images(settings: Settings) -> list[ImageSettings]:
     """The images of ``taccuino image offer``; none, and a line in the log, for a bad file."""
-    path = settings.state_dir / "offers.json"
     try:
-        return _IMAGES.validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return []
-    except (OSError, ValidationError):
-        log.exception("The offered images can't be read: %s", path)
+        return load_offers(offers_path(settings))
+    except SettingsError:
+        log.exception("The offered images are left out")
         return []
 
 
@@ -44,14 +41,14 @@ class ServerOptions:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
-    def offers(self, spawner: Any) -> Offers:
-        """What the spawner's user may choose now, by the groups they are in now."""
-        groups = [group.name for group in spawner.user.groups]
+    def offers(self, user: Any) -> Offers:
+        """What JupyterHub's ``User`` may choose now, by the groups they are in now."""
+        groups = [group.name for group in user.groups]
         return Offers.of(self.settings, groups, offered_images(self.settings))
 
     def form(self, spawner: Any) -> str:
         """``Spawner.options_form``: the fields, with the last choice selected."""
-        offers = self.offers(spawner)
+        offers = self.offers(spawner.user)
         names: dict[str, Any] = {"offers": offers, "interfaces": INTERFACES.items()}
         try:
             names["chosen"] = offers.remembered(_last_choice(spawner))
@@ -89,7 +86,7 @@ class ServerOptions:
         if spawner is None:
             return options
         try:
-            return self.offers(spawner).validate(options).as_user_options()
+            return self.offers(spawner.user).validate(options).as_user_options()
         except OptionsError as error:
             raise OptionsRefused(error) from None
 
@@ -101,7 +98,7 @@ class ServerOptions:
         tornado.web.HTTPError
             400 if an option is not on offer; the server is not started then.
         """
-        offers = self.offers(spawner)
+        offers = self.offers(spawner.user)
         try:
             chosen = offers.validate(dict(user_options))
         except OptionsError as error:

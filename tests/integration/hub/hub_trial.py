@@ -26,10 +26,15 @@ from hub_stand_ins import MemoryProxy, StandInSpawner
 from taccuino.hub import configure
 from taccuino.settings import Settings
 from jupyterhub.auth import DummyAuthenticator
+from taccuino.hub.handlers.server_options import OffersFirst
+
+class TrialAuthenticator(OffersFirst, DummyAuthenticator):
+    pass
+
 
 configure(c, Settings.load())
 c.JupyterHub.proxy_class = MemoryProxy
-c.JupyterHub.authenticator_class = DummyAuthenticator
+c.JupyterHub.authenticator_class = TrialAuthenticator
 c.Authenticator.allow_all = True
 c.Authenticator.any_allow_config = True
 c.JupyterHub.spawner_class = StandInSpawner
@@ -117,6 +122,17 @@ class Hub:
     def notebook_says(self, **answers) -> None:
         """What the stand-in servers answer from now on, by path below ``/api``."""
         (self.directory / "stand-in.json").write_text(json.dumps(answers))
+
+    def run_server(self, user: str, **options) -> None:
+        """Start a user's server and wait until it is ready."""
+        self.api("POST", f"/users/{user}")
+        answer = self.api("POST", f"/users/{user}/server", json=options)
+        assert answer.status_code in {201, 202}, answer.text
+        wait_until(lambda: (self.server(user) or {}).get("ready"), 30, self.log)
+
+    def stop_server(self, user: str) -> None:
+        self.api("DELETE", f"/users/{user}/server").raise_for_status()
+        wait_until(lambda: self.server(user) is None, 20, self.log)
 
     def server(self, user: str) -> dict | None:
         return self.api("GET", f"/users/{user}").json()["servers"].get("")

@@ -40,23 +40,21 @@ def test_the_api_refuses_what_is_not_offered_and_names_what_is(hub, options, sai
 
 def test_options_that_were_stored_elsewhere_are_checked_too(hub):
     server = user(hub, "patch")
-    assert hub.api("POST", server, json={}).status_code == 201
-    assert hub.api("DELETE", server).status_code in {202, 204}
-    wait_until(lambda: hub.server("patch") is None, 10)
+    hub.run_server("patch")
+    hub.stop_server("patch")
     hub.api("PATCH", server, json={"user_options": {"image": "evil"}}).raise_for_status()
     answer = hub.api("POST", server)
     assert answer.status_code == 400
-    assert hub.api("POST", server).status_code == 201, "the junk is not remembered"
+    hub.run_server("patch")  # the junk is not remembered
 
 
 def test_a_start_takes_the_options_and_remembers_them(hub):
-    server = user(hub, "grace")
-    answer = hub.api("POST", server, json={"image": "gpu", "cpu": "2", "memory": "4096M"})
-    assert answer.status_code == 201, answer.text
+    hub.run_server("grace", image="gpu", cpu="2", memory="4096M")
     chosen = {"image": "gpu", "cpu": 2, "memory": "4G", "interface": "lab"}
     assert hub.server("grace")["user_options"] == chosen
-    hub.api("DELETE", server).raise_for_status()
-    wait_until(lambda: hub.server("grace") is None, 10)
+    hub.stop_server("grace")
+    refused = hub.api("POST", "/users/grace/server", json={"image": "evil"})
+    assert refused.status_code == 400
     page = hub.browser("grace").get(f"{hub.url}/spawn", timeout=10).text
     assert re.search(r'<option value="gpu"[^>]* selected>', page)
     assert re.search(r'name="memory" value="4G" checked', page)
@@ -141,8 +139,7 @@ def test_readiness_names_each_part_without_a_login(hub):
 
 
 def test_only_a_server_speaks_for_itself(hub):
-    server = user(hub, "vera")
-    hub.api("POST", server).raise_for_status()
+    hub.run_server("vera")
     own = hub.directory / "vera.token"
     wait_until(own.exists, 10)
     token = own.read_text()
@@ -171,8 +168,7 @@ def test_many_starts_at_once_are_all_taken(hub):
 
 def test_a_hub_that_restarts_keeps_a_server_that_it_cannot_reach(hub):
     """Plain JupyterHub stops it after 30 s; here the hub is up at once and goes on looking."""
-    server = user(hub, "kept")
-    hub.api("POST", server).raise_for_status()
+    hub.run_server("kept")
     pid = int((hub.directory / "kept.pid").read_text())
     import os
     import signal

@@ -16,8 +16,7 @@ def ago(seconds: float) -> str:
 
 
 def start(hub, name: str) -> str:
-    hub.api("POST", f"/users/{name}")
-    hub.api("POST", f"/users/{name}/server").raise_for_status()
+    hub.run_server(name)
     token = hub.directory / f"{name}.token"
     wait_until(token.exists, 10)
     return token.read_text()
