@@ -101,16 +101,17 @@ class Store:
 class MountRig:
     """A state directory, a store, a hub and the daemon, each of which can be killed."""
 
-    def __init__(self, root: Path, **plane: Any) -> None:
+    def __init__(self, root: Path, endpoint: str | None = None, **plane: Any) -> None:
         self.root = root
         self.store = Store(root / "store")
+        self.credentials: Callable[[str], Awaitable[dict[str, Any]]] = _fixed_credentials
         self.hub_port = free_port()
         self.refusal: str | None = None
         self.asked: list[str] = []
         self.settings = Settings.parse(
             {
                 "state_dir": str(root / "state"),
-                "storage": {"endpoint": f"http://127.0.0.1:{self.store.port}"},
+                "storage": {"endpoint": endpoint or f"http://127.0.0.1:{self.store.port}"},
                 "mount_plane": {"ready_timeout": 8.0, "drain_timeout": 10.0, **plane},
                 "hub": {"port": self.hub_port},
             }
@@ -156,15 +157,7 @@ class MountRig:
                 return web.json_response({"status": 403, "message": "no"}, status=403)
             if self.refusal:
                 return web.json_response({"status": 403, "message": self.refusal}, status=403)
-            expiration = datetime.now(UTC) + timedelta(hours=1)
-            return web.json_response(
-                {
-                    "AccessKeyId": ACCESS,
-                    "SecretAccessKey": SECRET,
-                    "Token": "session",
-                    "Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                }
-            )
+            return web.json_response(await self.credentials(request.match_info["username"]))
 
         app = web.Application()
         app.router.add_get("/hub/api/taccuino/credentials/{username}", credentials)
@@ -239,6 +232,16 @@ class MountRig:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
+async def _fixed_credentials(_: str) -> dict[str, Any]:
+    expiration = datetime.now(UTC) + timedelta(hours=1)
+    return {
+        "AccessKeyId": ACCESS,
+        "SecretAccessKey": SECRET,
+        "Token": "session",
+        "Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
 def _is_rclone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/exe").resolve().name == "rclone"
@@ -247,12 +250,13 @@ def _is_rclone(pid: int) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def mount_rig(**plane: Any) -> AsyncIterator[MountRig]:
-    """A running rig: store, hub and daemon."""
-    rig = MountRig(Path(tempfile.mkdtemp(prefix="tc-mp-", dir="/tmp")), **plane)
+async def mount_rig(endpoint: str | None = None, **plane: Any) -> AsyncIterator[MountRig]:
+    """A running rig: hub and daemon, and a store unless there is one at ``endpoint``."""
+    rig = MountRig(Path(tempfile.mkdtemp(prefix="tc-mp-", dir="/tmp")), endpoint, **plane)
     rig.root.chmod(0o755)  # as a state directory is: a user's uid passes through
     try:
-        await rig.store.start()
+        if endpoint is None:
+            await rig.store.start()
         await rig.start_hub()
         await rig.start_daemon()
         yield rig

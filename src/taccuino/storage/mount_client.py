@@ -35,6 +35,7 @@ MountState = Literal["mounted", "draining", "failed", "absent"]
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
 _LOWEST_UID = 1000
+_STUCK_SECONDS = 10.0
 
 
 class MountPlaneError(StorageError):
@@ -207,6 +208,7 @@ class MountPlaneClient:
     ) -> MountStatus:
         """Wait until the user's uploads are done, at most ``timeout`` seconds.
 
+        It does not wait that long for uploads that all fail (a full quota, say).
         ``report`` is told how many files are left, each time the number changes.
         """
         left, told = timeout, -1
@@ -217,7 +219,10 @@ class MountPlaneClient:
             )
             status = MountStatus.from_json(answer)
             left -= step
-            if not status.uploads_pending or left <= 0:
+            failing = len(status.upload_errors) >= status.uploads_pending
+            if left <= 0 or (failing and timeout - left >= _STUCK_SECONDS):
+                return status
+            if not status.uploads_pending:
                 return status
             if report and status.uploads_pending != told:
                 told = status.uploads_pending

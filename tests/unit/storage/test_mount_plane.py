@@ -207,7 +207,8 @@ ERRORS = [
     ("rclone's operations/list: i/o timeout after 8 s", "can't be reached"),
     ("StatusCode: 503, api error SlowDown: wait", "can't be reached"),
     ("failed to refresh cached credentials, process provider error", "no storage credentials"),
-    ("api error QuotaExceeded: too much", "QuotaExceeded: too much"),
+    ("api error QuotaExceeded: UnknownError", "quota is used up"),
+    ("api error EntityTooLarge: too much", "EntityTooLarge: too much"),
     ("something new", "something new"),
     ("", "error"),
 ]

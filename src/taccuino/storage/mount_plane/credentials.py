@@ -78,8 +78,8 @@ class StorageCredentials:
             "Version": 1,
             "AccessKeyId": self.access_key,
             "SecretAccessKey": self.secret_key,
-            "SessionToken": self.session_token,
             "Expiration": end.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **({"SessionToken": self.session_token} if self.session_token else {}),
         }
 
 

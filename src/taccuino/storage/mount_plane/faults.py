@@ -47,6 +47,8 @@ def explain_storage_error(text: str, what: str, endpoint: str) -> str:
         return f"{what}: the object storage at {endpoint} can't be reached."
     if any(sign in text for sign in _CREDENTIALS):
         return f"{what}: there are no storage credentials."
+    if code == "QuotaExceeded":
+        return f"{what}: the storage's quota is used up ({code})."
     detail = f"{code}: {found[2]}" if found and found[2] else code or _last(text)
     return f"{what}: the object storage answered with an error ({detail})."
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections import deque
+from dataclasses import replace
 
 from taccuino.settings import Settings
 from taccuino.storage.mount_client import MountRequest, MountState, MountStatus
@@ -35,6 +36,9 @@ _PROBE = ".taccuino-probe"
 _LONGEST_PAUSE = 30.0
 _POLL_SECONDS = 0.2
 _LONGEST_POLL_SECONDS = 5.0
+_LETTING_GO_SECONDS = 15.0
+_STUCK_SECONDS = 10.0
+"""When all uploads that are left fail for this long, a stop waits no longer for them."""
 
 
 class UserMounts:
@@ -100,13 +104,19 @@ class UserMounts:
         return await self.status(f"Not ready within {limit:g} s: {steps}.")
 
     async def drain(self, timeout: float) -> MountStatus:
-        """Wait until all uploads are done, at most ``timeout`` seconds."""
+        """Wait until all uploads are done, at most ``timeout`` seconds.
+
+        rclone queues a file some time after it was closed, and not while it is open; so the
+        cache itself has the last word.
+        """
         deadline = time.monotonic() + timeout
         await self._hurry_uploads()
-        # rclone tells how many are left only when it is asked.
-        while (await self._pending()).files and time.monotonic() < deadline:  # noqa: ASYNC110
+        while True:
+            left = (await self._pending()).files
+            left = left or await asyncio.to_thread(dirty_files, self.paths.cache)
+            if not left or time.monotonic() >= deadline:
+                return replace(await self.status(), uploads_pending=left)
             await asyncio.sleep(_POLL_SECONDS)
-        return await self.status()
 
     async def release(self, timeout: float) -> MountStatus:
         """Let go of everything, when the uploads are done; waits at most ``timeout``."""
@@ -118,8 +128,12 @@ class UserMounts:
             await asyncio.to_thread(workarea.detach, self.paths)
         self._start_keeper()
         self._poke.set()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._gone.wait(), max(timeout, 0.5))
+        started = time.monotonic()
+        while not await self._is_gone_within(_POLL_SECONDS):
+            waiting, waited = await self._pending(), time.monotonic() - started
+            stuck = waited > _STUCK_SECONDS and len(waiting.failing) >= waiting.files
+            if stuck or waited > (timeout if waiting.files else _LETTING_GO_SECONDS):
+                break
         return await self.status()
 
     async def status(self, fault: str | None = None) -> MountStatus:
@@ -188,6 +202,11 @@ class UserMounts:
                     await task
         if self._rclone:
             self._rclone.release()
+
+    async def _is_gone_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._gone.wait(), seconds)
+        return self._gone.is_set()
 
     # -- the keeper
 
