@@ -208,9 +208,8 @@ def _configure_handlers(
         "headers": _headers(settings),
         "taccuino_credentials": backend,
         "taccuino_options": options,
-        # A request for a server is answered soon: its progress tells the rest. A start that
-        # fails within this time is refused by the answer itself.
-        "slow_spawn_timeout": 0.5,
+        # A request for a server is answered at once: its progress tells the rest.
+        "slow_spawn_timeout": 0,
     }
 
 
