@@ -124,6 +124,8 @@ backend iam
     server iam 127.0.0.1:{local.iam_backend_port}
 frontend s3
     bind 127.0.0.1:{local.s3_port}
+    http-request wait-for-body time 10s at-least 1 if {{ req.hdr(expect) -m found }}
+    http-request del-header Expect
     default_backend s3
 backend s3
     server s3 127.0.0.1:{local.s3_backend_port}
