@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taccuino import offers_file
-from taccuino.engines.base_image import ensure_base_image
+from taccuino.engines.base_image import MIRROR, ensure_base_image
 from taccuino.engines.image_check import check_image
 from taccuino.engines.images import (
     ImageError,
@@ -170,11 +170,15 @@ def withdraw(
 def base(
     source: Annotated[
         str | None,
-        typer.Option("--from", help="Start from this image of Debian or Ubuntu instead."),
+        typer.Option(
+            "--from", help="The image of Debian or Ubuntu to start from, or 'mirror'."
+        ),
     ] = None,
     settings: SettingsFile = None,
 ) -> None:
     """Make the base image if its recipe changed (`taccuino up` does the same)."""
+    if source and source != MIRROR:
+        reference_of(source)  # refuses what is none
     ensure_base_image(_settings(settings), _say, source=source)
 
 

@@ -21,12 +21,15 @@ from taccuino.settings import Settings
 
 from .images import ImageError, ImageStore, Report
 
-__all__ = ["BASE_IMAGE", "Recipe", "ensure_base_image"]
+__all__ = ["BASE_IMAGE", "MIRROR", "Recipe", "ensure_base_image"]
 
 BASE_IMAGE = "localhost/taccuino/base:latest"
 _ENVIRONMENT = "localhost/taccuino/environment"
 _DEBIAN = "localhost/taccuino/debian"
 _RECIPE_LABEL = "org.taccuino.recipe"
+_SOURCE_LABEL = "org.taccuino.source"
+MIRROR = "mirror"
+"""The source that needs no registry: Debian's packages from the machine's own mirror."""
 _KEPT_ARCHIVES = 2
 # Debian's documentation and translations: a third of the packages' size.
 _LEFT_OUT = ("man", "info", "locale", "doc", "doc-base", "lintian", "bug")
@@ -82,7 +85,8 @@ def ensure_base_image(settings: Settings, report: Report, *, source: str | None 
     """Make the base image if the instance's store has none of this recipe.
 
     ``source`` is the image of Debian or Ubuntu to start from, such as
-    ``docker.io/library/debian:12``; without one, mmdebstrap makes it from the machine's mirror.
+    ``docker.io/library/debian:12``, or `MIRROR`: mmdebstrap makes it from the machine's mirror.
+    Without one, the base image keeps the source that it has; a new one comes from the mirror.
 
     Raises
     ------
@@ -92,8 +96,10 @@ def ensure_base_image(settings: Settings, report: Report, *, source: str | None 
     recipe = Recipe.of_this_installation()
     store = ImageStore(settings)
     with _only_one(settings.state_dir / "engine/base-image.lock"):
-        label = recipe.digest if source is None else f"{recipe.digest} from {source}"
-        if (store.labels(BASE_IMAGE) or {}).get(_RECIPE_LABEL) != label:
+        present = store.labels(BASE_IMAGE) or {}
+        source = source or present.get(_SOURCE_LABEL, MIRROR)
+        labels = {_RECIPE_LABEL: recipe.digest, _SOURCE_LABEL: source}
+        if any(present.get(name) != value for name, value in labels.items()):
             environment = _ensure_environment(store, recipe, report, source)
             report("Base image: adding Taccuino's own part")
             store.build(
@@ -101,18 +107,16 @@ def ensure_base_image(settings: Settings, report: Report, *, source: str | None 
                 BASE_IMAGE,
                 containerfile=recipe.containerfile,
                 arguments={"ENVIRONMENT": environment},
-                labels={_RECIPE_LABEL: label},
+                labels=labels,
                 kind="offline",
             )
             store.deliver(BASE_IMAGE)
             report("Base image: ready")
 
 
-def _ensure_environment(
-    store: ImageStore, recipe: Recipe, report: Report, source: str | None
-) -> str:
+def _ensure_environment(store: ImageStore, recipe: Recipe, report: Report, source: str) -> str:
     """The reference of the environment's image, out of the store, the cache, or built."""
-    if source is not None:
+    if source != MIRROR:
         reference = f"{_ENVIRONMENT}:custom"
         report(f"Base image: installing the Python environment on {source}")
         _build_environment(store, recipe, reference, source)
