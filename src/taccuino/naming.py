@@ -14,12 +14,13 @@ def slug(username: str) -> str:
     """A short, path-safe, unique form of a user's name.
 
     A plain name (lower-case letters, digits, single hyphens, 2 to 24 characters) is its own
-    slug; any other is shortened to safe characters and gets eight hexadecimal digits of its
-    SHA-256 after a double hyphen, which no plain name contains: two names never share a slug.
+    slug; any other is shortened to safe characters and gets twenty hexadecimal digits of its
+    SHA-256 after a double hyphen, which no plain name contains: two names never share a slug,
+    even where somebody registers names on purpose until their digests meet.
     """
     if _SAFE.match(username) and "--" not in username and not username.endswith("-"):
         return username
-    digest = hashlib.sha256(username.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(username.encode()).hexdigest()[:20]
     safe = re.sub(r"[^a-z0-9]+", "-", username.lower()).strip("-")[:14].strip("-")
     if not safe or not safe[0].isalpha():
         safe = f"u{safe}"

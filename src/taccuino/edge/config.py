@@ -17,11 +17,11 @@ from taccuino.settings import Settings
 
 from .runtime import EdgeError
 
-__all__ = ["IAM_COOKIE", "KEY_OF_PATH", "chroot_directory", "haproxy_config"]
+__all__ = ["IAM_COOKIES", "KEY_OF_PATH", "chroot_directory", "haproxy_config"]
 
-IAM_COOKIE = "taccuino-iam"
-"""The embedded IAM's session cookie. Cookies ignore ports, so a browser sends it to the service
-too, where users' servers would see it: it is taken out of every request there."""
+IAM_COOKIES = ("taccuino-iam", "canaille_login_history")
+"""The embedded IAM's cookies. Cookies ignore ports, so a browser sends them to the service too,
+where users' servers would see them: they are taken out of every request there."""
 
 KEY_OF_PATH = "path,url_dec,url_enc,regsub(%2F,/,g)"
 """What ``routemap.route_key`` does to a path, in HAProxy's words."""
@@ -201,7 +201,7 @@ def _service(settings: Settings, *, hsts: bool) -> str:
         _bind(settings, settings.port, tls=tls),
         "http-request set-var(txn.path) path",
         *_WHO_ASKED,
-        *_WITHOUT_IAM_COOKIE,
+        *_without_iam_cookies(),
         "acl password_post method POST",
         "acl password_post_path path /hub/login",
         *_login_limit(settings, "password_post password_post_path"),
@@ -251,12 +251,15 @@ _WHO_ASKED = (
     "http-request set-header X-Forwarded-Proto https if { ssl_fc }",
 )
 
-_WITHOUT_IAM_COOKIE = (
-    # First where it follows another cookie, then where it is the first.
-    rf"http-request replace-header Cookie '^(.*); *{IAM_COOKIE}=[^;]*(.*)$' '\1\2'",
-    rf"http-request replace-header Cookie '^{IAM_COOKIE}=[^;]*;? *(.*)$' '\1'",
-    "http-request del-header Cookie if { req.fhdr(cookie) -m len 0 }",
-)
+
+def _without_iam_cookies() -> list[str]:
+    rules = []
+    for name in IAM_COOKIES:
+        rules += [  # first where it follows another cookie, then where it is the first
+            rf"http-request replace-header Cookie '^(.*); *{name}=[^;]*(.*)$' '\1\2'",
+            rf"http-request replace-header Cookie '^{name}=[^;]*;? *(.*)$' '\1'",
+        ]
+    return [*rules, "http-request del-header Cookie if { req.fhdr(cookie) -m len 0 }"]
 
 
 def _login_limit(settings: Settings, condition: str) -> list[str]:
@@ -357,6 +360,11 @@ def _object_storage(settings: Settings, backend: str) -> str:
     frontend = [
         _bind(settings, port, tls=_is_https(settings.storage.endpoint)),
         "http-request set-var(txn.path) path",
+        # boto3 sends "Expect: 100-continue" with a PUT. Where the gateway refuses before it has
+        # the body, HAProxy would take the connection's next request for it; so the edge itself
+        # asks for the body. The SDKs leave the header out of the signature.
+        "http-request wait-for-body time 10s at-least 1 if { req.hdr(expect) -m found }",
+        "http-request del-header Expect",
         "default_backend s3",
     ]
     lines = [

@@ -97,7 +97,8 @@ def mount_plane_service(settings: Settings) -> Service:
         command=(sys.executable, "-m", "taccuino.storage.mount_plane"),
         ready=lambda: socket_answers(socket),
         configuration=_configuration(
-            settings, "state_dir", "host", "port", "storage", "mount_plane", "workarea", "local"
+            *(settings, "state_dir", "host", "port", "hub", "storage"),
+            *("mount_plane", "workarea", "local"),
         ),
         ready_timeout=30.0,
     )

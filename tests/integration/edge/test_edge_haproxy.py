@@ -287,6 +287,7 @@ async def test_headers_of_answers(running: Edge, http: ClientSession) -> None:
         ("taccuino-iam=secret; a=1", "a=1"),
         ("a=1; taccuino-iam=secret", "a=1"),
         ("a=1; taccuino-iam=secret; b=2", "a=1; b=2"),
+        ("canaille_login_history=x; a=1; taccuino-iam=secret; b=2", "a=1; b=2"),
         ("a=1;taccuino-iam=secret;b=2", "a=1;b=2"),
         ("taccuino-iam=secret; a=1; taccuino-iam=secret", "a=1"),
         ('a="x,y"; _xsrf=2|x|y', 'a="x,y"; _xsrf=2|x|y'),

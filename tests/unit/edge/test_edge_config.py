@@ -119,7 +119,8 @@ def test_object_storage_is_passed_as_it_came() -> None:
     for title in ("frontend s3 ", "backend s3 "):
         lines = section(text, title)
         assert lines
-        assert "header" not in lines
+        # Expect is answered by the edge itself; SigV4 never covers it.
+        assert "header" not in lines.replace("del-header Expect", "")
         assert "compression" not in lines
 
 
