@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from .configuration import configure
     from .engine import check
     from .orphans import reconcile
-    from .spawner import DockerEngineSpawner, NotebookSpawner, PodmanSpawner, StartFailure
+    from .spawner import DockerEngineSpawner, NotebookSpawner, PodmanSpawner
+    from .start_failure import StartFailure
 
 __all__ = [
     "Attachment",
@@ -39,7 +40,7 @@ _HOMES = {
     "DockerEngineSpawner": "spawner",
     "NotebookSpawner": "spawner",
     "PodmanSpawner": "spawner",
-    "StartFailure": "spawner",
+    "StartFailure": "start_failure",
     "check": "engine",
     "configure": "configuration",
     "reconcile": "orphans",

@@ -47,16 +47,18 @@ class SharedStorage:
                 log.exception("The storage of %s failed", self._username)
                 raise StorageUnavailableError("its service failed.") from error
 
-    async def detach(self, storage: ServerStorage, in_use: Callable[[], bool]) -> None:
+    async def detach(
+        self,
+        storage: ServerStorage,
+        in_use: Callable[[], bool],
+        report: Callable[[str], None],
+    ) -> None:
         """Let go of the storage, unless a server of the user has it or starts."""
         async with self._lock:
             if in_use():
                 return
             try:
-                await storage.detach(self._username, self._report)
+                await storage.detach(self._username, report)
             except Exception:
                 # Files that wait for their upload are kept in the mount plane's cache.
                 log.exception("The storage of %s was not let go", self._username)
-
-    def _report(self, message: str) -> None:
-        log.info("%s: %s", self._username, message)

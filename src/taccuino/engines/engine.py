@@ -17,14 +17,15 @@ from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound
 
 from taccuino.settings import EngineSettings, Settings
 
+from .container import ContainerSpec, docker_config, podman_config
 from .errors import EngineError, EngineUnreachableError, ImageMissingError, NameInUseError
 from .networks import gateway
 
@@ -49,8 +50,6 @@ class Network:
 
 class Engine:
     """One engine at one socket; the part that podman and Docker share."""
-
-    log_driver: ClassVar[str]
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
@@ -105,17 +104,14 @@ class Engine:
             return False
         return True
 
-    async def create(self, name: str, config: Mapping[str, Any]) -> str:
+    async def create(self, name: str, spec: ContainerSpec) -> str:
         """Create a container; its id.
 
         Raises
         ------
         ImageMissingError, NameInUseError, EngineError
         """
-        answer = await self._write(
-            lambda client: client.create_container_from_config(dict(config), name)  # type: ignore[no-untyped-call]
-        )
-        return str(answer["Id"])
+        raise NotImplementedError
 
     async def start(self, container: str) -> None:
         """Start a container."""
@@ -220,6 +216,7 @@ class Engine:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             await asyncio.wait([future])
+            future.exception()  # the caller is gone, and nobody else asks for it
             raise
 
     def _run(self, call: Callable[[docker.APIClient], T]) -> T:
@@ -235,14 +232,20 @@ class Engine:
 
 
 class PodmanEngine(Engine):
-    """podman: a mapping of uids for each container, networks without a DNS plug-in."""
+    """podman: a mapping of uids for each container, networks without a DNS plug-in.
 
-    log_driver = "k8s-file"
+    Both are asked for through podman's own API; Docker's has no words for them.
+    """
+
+    async def create(self, name: str, spec: ContainerSpec) -> str:
+        """Create a container with uids of its own."""
+        answer = await self._post("containers/create", podman_config(name, spec))
+        return str(answer["Id"])
 
     async def create_network(
         self, name: str, subnet: IPv4Network, labels: Mapping[str, str]
     ) -> bool:
-        """Create it through podman's own API: Docker's has no word for "no DNS"."""
+        """Create an isolated network whose containers use the host's name servers."""
         body = {
             "name": name,
             "driver": "bridge",
@@ -252,23 +255,49 @@ class PodmanEngine(Engine):
             "labels": dict(labels),
             "dns_enabled": False,
         }
+        try:
+            await self._post("networks/create", body)
+        except EngineError as error:
+            if "already" in str(error):
+                return False
+            raise
+        return True
 
-        def call(client: docker.APIClient) -> bool:
-            url = f"{client.base_url}/v4.0.0/libpod/networks/create"
+    async def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        def call(client: docker.APIClient) -> Any:
+            url = f"{client.base_url}/v4.0.0/libpod/{path}"
             answer = client.post(url, json=body, timeout=_API_TIMEOUT)
             if answer.ok:
-                return True
-            if "already" in answer.text:
-                return False
-            raise EngineError(f"the engine made no network: {answer.text[:300]}", 500)
+                return answer.json()
+            try:
+                words = str(answer.json()["message"])
+            except (ValueError, KeyError):
+                words = answer.text[:400]
+            raise _error(words, answer.status_code)
 
         return await self._write(call)
+
+    async def remove_network(self, name: str) -> bool:
+        """Remove it, and its bridge: podman leaves that where a container's start failed.
+
+        A bridge that stays keeps its subnet from being used again.
+        """
+        removed = await super().remove_network(name)
+        if Path("/sys/class/net", name, "bridge").is_dir():
+            await _delete_link(name)
+        return removed
 
 
 class DockerEngine(Engine):
     """Docker: one mapping of uids for the whole daemon, its own isolation of bridges."""
 
-    log_driver = "json-file"
+    async def create(self, name: str, spec: ContainerSpec) -> str:
+        """Create a container; it gets the daemon's mapping of uids."""
+        config = docker_config(spec)
+        answer = await self._write(
+            lambda client: client.create_container_from_config(config, name)  # type: ignore[no-untyped-call]
+        )
+        return str(answer["Id"])
 
     async def create_network(
         self, name: str, subnet: IPv4Network, labels: Mapping[str, str]
@@ -340,16 +369,31 @@ class _MissingError(EngineError):
 
 
 def _translated(error: APIError) -> EngineError:
-    """docker-py's error as ours: podman tells by words what Docker tells by its status."""
+    """docker-py's error as ours."""
     words = str(error.explanation or error)
-    status = error.status_code
-    if isinstance(error, ImageNotFound) or (status == 404 and "image" in words.lower()):
+    if isinstance(error, ImageNotFound):
+        return ImageMissingError(words, error.status_code)
+    return _error(words, error.status_code)
+
+
+def _error(words: str, status: int | None) -> EngineError:
+    """The engine's refusal as an error: podman says in words what Docker does by status."""
+    if "image not known" in words or "no such image" in words.lower():
         return ImageMissingError(words, status)
     if "already in use" in words and "name" in words:
         return NameInUseError(words, status)
-    if isinstance(error, NotFound) or status == 404:
+    if status == 404:
         return _MissingError(words, status)
     return EngineError(words, status)
+
+
+async def _delete_link(name: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "ip", "link", "delete", name, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    if process.returncode:
+        log.warning("The bridge %s stays: %s", name, errors.decode(errors="replace").strip())
 
 
 def _cause(error: BaseException) -> str:

@@ -73,9 +73,9 @@ class StartProgress:
             await changed.wait()
 
     def _say(self, event: dict[str, Any]) -> None:
-        self.last_progress = time.monotonic()
-        if event in self.events[-1:]:
+        if event in self.events[-1:]:  # saying the same again is no progress
             return
+        self.last_progress = time.monotonic()
         self.events.append(event)
         self._wake()
 

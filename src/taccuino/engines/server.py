@@ -12,7 +12,7 @@ from typing import Any
 
 from taccuino.settings import Settings
 
-from .container import CONTAINER_LABEL, INSTANCE_LABEL, ContainerSpec, container_config
+from .container import CONTAINER_LABEL, INSTANCE_LABEL, ContainerSpec
 from .engine import Engine
 from .errors import EngineError, NameInUseError, NetworkPoolExhaustedError
 from .networks import free_subnets, gateway, network_name
@@ -107,16 +107,15 @@ class ServerContainer:
 
     async def create(self, spec: ContainerSpec) -> None:
         """Create the container; one left by a crash makes way, another's does not."""
-        config = container_config(spec)
         try:
-            self.id = await self._engine.create(self.name, config)
+            self.id = await self._engine.create(self.name, spec)
         except NameInUseError:
             info = await self._engine.inspect(self.name)
             if info is not None and not self._is_mine(info["Config"].get("Labels") or {}):
                 raise
             log.warning("Removing the container %s of an earlier start", self.name)
             await self._engine.remove(self.name)
-            self.id = await self._engine.create(self.name, config)
+            self.id = await self._engine.create(self.name, spec)
 
     async def start(self, on_death: Callable[[], None]) -> None:
         """Start the container and learn its address; ``on_death`` is told of its end."""

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlparse
 
 from dockerspawner import DockerSpawner
-from jupyterhub.spawner import SpawnException
 from traitlets import Any as AnyTrait
 from traitlets import Float, Instance, Unicode, default
 
@@ -37,27 +36,14 @@ from .failures import Evidence, Failure, clean_log, explain_failure, memory_noti
 from .progress import StartProgress
 from .readiness import wait_until_answers
 from .server import ServerContainer
+from .start_failure import StartFailure
 from .storage_port import Attachment, Bind, NoStorage, ServerStorage
 from .uid_ranges import UidRange, UidRanges
 
-__all__ = ["DockerEngineSpawner", "NotebookSpawner", "PodmanSpawner", "StartFailure"]
+__all__ = ["DockerEngineSpawner", "NotebookSpawner", "PodmanSpawner"]
 
 _RECONNECT_SECONDS = 15.0
-
-
-class StartFailure(SpawnException):
-    """A start that failed, as JupyterHub's pages and API tell it: words, and no trace."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(
-            failure.message,
-            reason=failure.reason,
-            message_html=failure.html,
-            status_code=failure.status,
-        )
-        self.failure = failure
-        self.jupyterhub_message = failure.message
-        self.jupyterhub_html_message = failure.html
+_SERVER_PHASES = {"booting": "Your container is up", "jupyter": "Jupyter is loading"}
 
 
 class NotebookSpawner(DockerSpawner):
@@ -85,6 +71,9 @@ class NotebookSpawner(DockerSpawner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.last_failure: dict[str, Any] | None = None
+        """Why the last server ended or did not start: ``reason``, ``message``, ``at``."""
+        self.stop_message = ""
+        """How far a stop is: what the storage says while it uploads."""
         self._progress = StartProgress()
         self._starting: asyncio.Task[Any] | None = None
         self._stopping = False
@@ -132,7 +121,7 @@ class NotebookSpawner(DockerSpawner):
         super().load_state(state)
         self.last_failure = state.get("last_failure")
         self.container.load_state(state.get("server") or {})
-        self.holds_storage = bool(self.object_id)
+        self.holds_storage = bool(self.container.id)
 
     def get_state(self) -> dict[str, Any]:
         """What a hub that starts again must know; also why the last server ended."""
@@ -269,8 +258,8 @@ class NotebookSpawner(DockerSpawner):
             UidRanges(path, engine.uid_base).range_for, self.user.name
         )
 
-    def _userns_mode(self, uids: UidRange) -> str:
-        return uids.userns_mode
+    def _mapped_uids(self, uids: UidRange) -> UidRange | None:
+        return uids
 
     def _container_spec(self, uids: UidRange) -> ContainerSpec:
         flavour = self.settings.flavours[0]
@@ -287,10 +276,9 @@ class NotebookSpawner(DockerSpawner):
             cpus=cpus,
             memory=memory,
             pids_limit=self.settings.engine.pids_limit,
-            log_driver=self.engine.log_driver,
             binds=(*self._attachment.binds, *self._site_binds()),
             hosts=hosts,
-            userns_mode=self._userns_mode(uids),
+            uids=self._mapped_uids(uids),
             command=[*self.cmd, *self.get_args()] if self.cmd else (),
         )
 
@@ -345,8 +333,9 @@ class NotebookSpawner(DockerSpawner):
         elif phase == "failed":
             words = clean_log(message).replace("\n", " ")
             told.set_exception(ServerFailedError(words or "it did not say why"))
-        elif message:
-            self._progress.detail(clean_log(message).replace("\n", " "))
+        else:
+            words = clean_log(message).replace("\n", " ")
+            self._progress.detail(words or _SERVER_PHASES.get(phase, phase))
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """The start's events, for JupyterHub's progress page and API."""
@@ -395,7 +384,12 @@ class NotebookSpawner(DockerSpawner):
             spawners = getattr(self.user, "spawners", {self.name: self})
             return any(one.holds_storage for one in spawners.values())
 
-        await SharedStorage(self.user.name).detach(self._server_storage, in_use)
+        shared = SharedStorage(self.user.name)
+        await shared.detach(self._server_storage, in_use, self._say_while_stopping)
+
+    def _say_while_stopping(self, message: str) -> None:
+        self.stop_message = message
+        self.log.info("%s: %s", self._log_name, message)
 
     # -- life and end
 
@@ -491,5 +485,5 @@ class DockerEngineSpawner(NotebookSpawner):
         assert isinstance(engine, DockerEngine)
         return UidRange(await engine.uid_offset())
 
-    def _userns_mode(self, uids: UidRange) -> str:  # noqa: ARG002 - the daemon's own applies
-        return ""
+    def _mapped_uids(self, uids: UidRange) -> None:
+        """The daemon maps them by itself."""

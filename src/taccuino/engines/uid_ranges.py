@@ -35,12 +35,6 @@ class UidRange:
         """The host's uid of the user's processes and files."""
         return self.base + CONTAINER_UID
 
-    @property
-    def userns_mode(self) -> str:
-        """The mapping as podman takes it through the Docker API's ``UsernsMode``."""
-        mapping = f"0:{self.base}:{RANGE_SIZE}"
-        return f"auto:uidmapping={mapping},gidmapping={mapping}"
-
 
 class UidRanges:
     """The ranges given out so far, in a JSON file (``{"alice": 0, "bob": 1}``)."""

@@ -58,7 +58,7 @@ def engine_settings() -> Iterator[Settings]:
         yield settings
     finally:
         for verb in (["rm", "--all", "--force", "--time=0"], ["network", "prune", "--force"]):
-            subprocess.run([*podman, *verb], env=environment, capture_output=True)
+            subprocess.run([*podman, *verb], env=environment, capture_output=True, timeout=60)
         service.terminate()
         service.wait()
         subprocess.run(

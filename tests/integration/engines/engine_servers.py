@@ -20,6 +20,7 @@ class Servers:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.kind: type[NotebookSpawner] = PodmanSpawner
         self.users: dict[str, SimpleNamespace] = {}
 
     def spawner(self, username: str, *command: str, **traits: Any) -> NotebookSpawner:
@@ -38,7 +39,7 @@ class Servers:
         options = {"image": IMAGE, "mem_limit": 128 << 20, "cpu_limit": 0.5, **traits}
         if command:
             options["cmd"] = list(command)
-        spawner = PodmanSpawner(user=user, hub=hub, settings=self.settings, **options)
+        spawner = self.kind(user=user, hub=hub, settings=self.settings, **options)
         spawner.term_timeout = 2.0
         user.spawners[spawner.name] = spawner
         return spawner

@@ -113,6 +113,8 @@ async def test_rights_and_limits(servers: Servers) -> None:
     limits = info["HostConfig"]
     assert limits["Memory"] == limits["MemorySwap"] == 128 << 20
     assert limits["NanoCpus"] == 500_000_000
+    assert {item["Name"]: item["Hard"] for item in limits["Ulimits"]}["RLIMIT_NOFILE"] <= 16_384
+    assert limits["ShmSize"] == 64 << 20
     assert limits["PidsLimit"] == servers.settings.engine.pids_limit
     assert limits["RestartPolicy"]["Name"] in ("", "no")
     assert not limits["Privileged"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 import time
@@ -12,8 +13,15 @@ from typing import Any
 import pytest
 from engine_servers import IMAGE, Servers
 
-from taccuino.engines import Attachment, Bind, StartFailure, check, reconcile
-from taccuino.engines.container import INSTANCE_LABEL
+from taccuino.engines import (
+    Attachment,
+    Bind,
+    DockerEngineSpawner,
+    StartFailure,
+    check,
+    reconcile,
+)
+from taccuino.engines.container import INSTANCE_LABEL, ContainerSpec
 from taccuino.engines.errors import EngineUnreachableError
 from taccuino.errors import TaccuinoError
 from taccuino.settings import Settings
@@ -306,14 +314,51 @@ async def test_restart_over_leftovers(servers: Servers) -> None:
     await servers.nothing_left()
 
 
+async def test_six_at_once(servers: Servers) -> None:
+    spawners = [servers.spawner(f"user{number}") for number in range(6)]
+    for _ in range(2):
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(spawner.start() for spawner in spawners))
+        assert len({spawner.container.network for spawner in spawners}) == 6
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(spawner.stop() for spawner in spawners))
+    await servers.nothing_left()
+
+
+async def test_the_docker_api_alone_is_enough(servers: Servers) -> None:
+    """What the Docker spawner uses, asked of podman, which answers the same API."""
+    docker = servers.settings.model_copy(deep=True)
+    docker.engine.kind = "docker"
+    servers = Servers(docker)
+    servers.kind = DockerEngineSpawner
+    spawner = servers.spawner("niaj")
+    url = await spawner.start()
+    assert url.startswith(f"http://{spawner.container.ip}")
+    assert (await servers.ask(spawner, "uid_map"))[2] != "65536"
+    bridges = [name for _, name in socket.if_nameindex()]
+    assert spawner.container.network in bridges
+    with pytest.raises(StartFailure, match="not on this machine"):
+        await servers.spawner("olivia", image="localhost/no/such:image").start()
+    await spawner.stop()
+    await servers.nothing_left()
+
+
 async def test_reconcile_removes_orphans_of_its_instance_only(servers: Servers) -> None:
     orphan, owned = servers.spawner("heidi"), servers.spawner("ivan")
     await asyncio.gather(orphan.start(), owned.start())
     orphan.container._watch.close()  # its hub is gone
     leftovers = [orphan.object_name, orphan.container.network]
     engine = servers.engine
-    config = {"Image": IMAGE, "Labels": {INSTANCE_LABEL: "/another"}, "HostConfig": {}}
-    await engine.create("another-instance", config)
+    another = ContainerSpec(
+        image=IMAGE,
+        environment={},
+        labels={INSTANCE_LABEL: "/another"},
+        network="podman",
+        cpus=1,
+        memory=64 << 20,
+        pids_limit=64,
+    )
+    await engine.create("another-instance", another)
 
     removed = await reconcile(servers.settings, lambda: {owned.object_name})
     assert removed == leftovers

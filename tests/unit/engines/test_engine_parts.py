@@ -1,0 +1,204 @@
+"""The engine's smaller parts: environment, progress, watching, the engines' own words."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from taccuino.engines.engine import _MissingError, _translated, remapped_base
+from taccuino.engines.environment import notebook_environment, server_api
+from taccuino.engines.errors import EngineError, ImageMissingError, NameInUseError
+from taccuino.engines.progress import StartProgress
+from taccuino.engines.readiness import answers
+from taccuino.engines.storage_port import Attachment, NoStorage
+from taccuino.engines.watch import ProcessWatch, count_oom_kills, memory_events_file
+from taccuino.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("data", "url", "hosts"),
+    [
+        ({}, "http://taccuino-edge:8000/hub/api", ["taccuino-edge"]),
+        (
+            {"hub": {"server_api_url": "https://h/hub/api/"}},
+            "https://h/hub/api",
+            ["taccuino-edge"],
+        ),
+        (
+            {"edge": {"certificate": "/c.pem"}, "host": "n.example"},
+            "https://n.example:8000/hub/api",
+            ["taccuino-edge", "n.example"],
+        ),
+        (
+            {"edge": {"certificate": "/c.pem"}},
+            "https://taccuino-edge:8000/hub/api",
+            ["taccuino-edge"],
+        ),
+    ],
+)
+def test_server_api(data: dict[str, Any], url: str, hosts: list[str]) -> None:
+    found, names = server_api(Settings.parse({"port": 8000, **data}), "10.0.0.1")
+    assert found == url
+    assert names == dict.fromkeys(hosts, "10.0.0.1")
+
+
+def test_environment() -> None:
+    attachment = Attachment((), {"TACCUINO_BUCKET": "b"}, ("No «scratch».",))
+    environment = notebook_environment(Settings.parse({}), "alice", "lab", attachment)
+    assert environment == {
+        "TACCUINO_BUCKET": "b",
+        "TACCUINO_USERNAME": "alice",
+        "TACCUINO_INTERFACE": "lab",
+        "TACCUINO_OIDC_PROFILE": "infncloud",
+        "TACCUINO_STORAGE_FAULTS": '["No \\u00abscratch\\u00bb."]',
+    }
+
+
+async def test_no_storage() -> None:
+    assert await NoStorage().attach("a", 1, 1, print) == Attachment()
+    await NoStorage().detach("a", print)
+
+
+async def test_progress_is_seen_by_all_from_the_first_event() -> None:
+    progress = StartProgress()
+    seen: list[list[dict[str, Any]]] = [[], []]
+
+    async def follow(events: list[dict[str, Any]]) -> None:
+        async for event in progress.stream():
+            events.append(event)
+
+    first = asyncio.ensure_future(follow(seen[0]))
+    await asyncio.sleep(0)
+    progress.enter("storage")
+    progress.enter("storage")
+    progress.detail("Making your bucket")
+    late = asyncio.ensure_future(follow(seen[1]))
+    await asyncio.sleep(0)
+    progress.notice("Trying again")
+    progress.restart()
+    progress.enter("storage")
+    progress.enter("ready")
+    progress.close()
+    await asyncio.wait_for(asyncio.gather(first, late), 1)
+    assert seen[0] == seen[1] == progress.events
+    assert [event["message"] for event in seen[0]] == [
+        "Preparing your storage",
+        "Making your bucket",
+        "Trying again",
+        "Preparing your storage",
+        "Your server is ready",
+    ]
+    assert [event.get("progress") for event in seen[0]] == [10, None, None, 10, 95]
+
+
+def test_saying_the_same_again_is_no_progress() -> None:
+    progress = StartProgress()
+    progress.detail("waiting")
+    last = progress.last_progress
+    progress.detail("waiting")
+    assert progress.last_progress == last
+
+
+V1 = "9:name=systemd:/libpod_parent/libpod-abc\n4:cpu,memory:/libpod_parent/libpod-abc\n0::/x\n"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "path"),
+    [
+        (V1, "/cg/memory/libpod_parent/libpod-abc/memory.oom_control"),
+        ("0::/machine/libpod-abc\n", "/cg/machine/libpod-abc/memory.events"),
+        ("", None),
+    ],
+)
+def test_memory_events_file(cgroup: str, path: str | None) -> None:
+    found = memory_events_file(cgroup, Path("/cg"))
+    assert found == (Path(path) if path else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", 3),
+        ("low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\noom_group_kill 0\n", 1),
+        ("", 0),
+    ],
+)
+def test_count_oom_kills(text: str, count: int) -> None:
+    assert count_oom_kills(text) == count
+
+
+async def test_a_death_is_noticed_at_once() -> None:
+    died = asyncio.Event()
+    command = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:  # noqa: ASYNC220
+        watch = ProcessWatch(process.pid, died.set)
+        assert watch.alive
+        process.kill()
+        await asyncio.wait_for(died.wait(), 5)
+    assert not watch.alive
+    watch.close()
+
+
+async def test_another_process_is_not_taken_for_a_container() -> None:
+    assert ProcessWatch.of_container(os.getpid(), "f" * 64, print) is None
+    assert ProcessWatch.of_container(2**22 - 1, "f" * 64, print) is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [(b"HTTP/1.1 404 Not Found\r\n\r\n", True), (b"ssh", False), (b"", False)],
+)
+async def test_answers(reply: bytes, expected: bool) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(reply)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        assert await answers("127.0.0.1", port, "/user/a/api") is expected
+    assert not await answers("127.0.0.1", port, "/")
+
+
+def refusal(kind: type[APIError], status: int, words: str) -> APIError:
+    return kind(words, response=SimpleNamespace(status_code=status), explanation=words)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (refusal(ImageNotFound, 404, "no such image: x"), ImageMissingError),
+        (refusal(APIError, 500, "x: image not known"), ImageMissingError),
+        (refusal(NotFound, 404, "no such container"), _MissingError),
+        (
+            refusal(APIError, 409, 'The container name "/x" is already in use by'),
+            NameInUseError,
+        ),
+        (refusal(APIError, 500, 'the container name "x" is already in use by'), NameInUseError),
+        (refusal(APIError, 500, "anything else"), EngineError),
+    ],
+)
+def test_translated(error: APIError, kind: type[EngineError]) -> None:
+    assert type(_translated(error)) is kind
+
+
+@pytest.mark.parametrize(
+    ("info", "base"),
+    [
+        ({}, 0),
+        ({"SecurityOptions": ["name=seccomp"], "DockerRootDir": "/var/lib/docker"}, 0),
+        ({"SecurityOptions": ["name=userns"], "DockerRootDir": "/d/165536.165536"}, 165_536),
+        ({"SecurityOptions": ["name=userns"], "DockerRootDir": "/d"}, 0),
+    ],
+)
+def test_remapped_base(info: dict[str, Any], base: int) -> None:
+    assert remapped_base(info) == base

@@ -1,0 +1,53 @@
+"""The spawner as JupyterHub makes it from the configuration."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from traitlets.config import Config
+
+from taccuino.engines import DockerEngineSpawner, NoStorage, PodmanSpawner, configure
+from taccuino.naming import slug
+from taccuino.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("kind", "kind_class"), [("podman", PodmanSpawner), ("docker", DockerEngineSpawner)]
+)
+def test_configured(kind: str, kind_class: type[Any]) -> None:
+    c = Config()
+    settings = Settings.parse({"port": 8000, "engine": {"kind": kind}})
+    configure(c, settings)
+    storage = NoStorage()
+    c.NotebookSpawner.storage = lambda _spawner: storage
+    assert c.JupyterHub.spawner_class is kind_class
+    user = SimpleNamespace(name="Ada Lovelace", url="/user/ada/", groups=[])
+    spawner = kind_class(user=user, hub=None, config=c)
+    assert spawner.settings == settings
+    assert spawner._server_storage is storage
+    assert spawner.object_name == f"taccuino-8000-{slug(user.name)}"
+    spawner.image = "localhost/other"
+    assert spawner.object_name == f"taccuino-8000-{slug(user.name)}"
+    assert not spawner.will_resume
+    for trait in ("image", "cpu_limit", "mem_limit", "interface", "default_url"):
+        assert spawner.has_trait(trait)
+
+
+async def test_never_started() -> None:
+    user = SimpleNamespace(name="ada", url="/user/ada/", groups=[])
+    spawner = PodmanSpawner(user=user, hub=None, settings=Settings.parse({}))
+    assert await spawner.poll() == 0
+    assert spawner.get_state() == {}
+    assert spawner.notices() == []
+    assert not spawner.cancel_start()
+    spawner.server_event("ready", "")
+
+
+def test_the_last_failure_outlives_the_server() -> None:
+    user = SimpleNamespace(name="ada", url="/user/ada/", groups=[])
+    spawner = PodmanSpawner(user=user, hub=None, settings=Settings.parse({}))
+    spawner.load_state({"last_failure": {"reason": "exited"}, "object_id": "abc"})
+    spawner.clear_state()
+    assert spawner.get_state() == {"last_failure": {"reason": "exited"}}
