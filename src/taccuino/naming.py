@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 
-__all__ = ["slug"]
+__all__ = ["is_slug", "slug"]
 
 _SAFE = re.compile(r"^[a-z][a-z0-9-]{1,23}$")
+_SLUG = re.compile(r"[a-z][a-z0-9-]{0,23}(--[0-9a-f]{20})?")
 
 
 def slug(username: str) -> str:
@@ -25,3 +26,8 @@ def slug(username: str) -> str:
     if not safe or not safe[0].isalpha():
         safe = f"u{safe}"
     return f"{safe}--{digest}"
+
+
+def is_slug(text: str) -> bool:
+    """Whether the text has a slug's form, and so can't lead out of a directory."""
+    return _SLUG.fullmatch(text) is not None

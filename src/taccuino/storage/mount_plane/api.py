@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from taccuino.naming import is_slug
 from taccuino.storage.mount_client import MountRequest, MountRequestError
 
 from .credentials import CredentialError
@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 _PLANE: web.AppKey[MountPlane] = web.AppKey("plane", MountPlane)
 _LONGEST_DRAIN = 3600.0
-_SLUG = re.compile(r"[a-z][a-z0-9-]{0,23}(--[0-9a-f]{8})?")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -73,7 +72,7 @@ def _refuse(status: int, message: str) -> web.Response:
 def _slug(request: web.Request) -> str:
     """The slug in the path; one that is no slug would lead out of the directories."""
     slug = request.match_info["slug"]
-    if _SLUG.fullmatch(slug):
+    if is_slug(slug):
         return slug
     raise MountRequestError(f"slug {slug[:60]!r}: it is no slug of a user")
 
