@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection
 
 from taccuino.settings import Settings
@@ -13,8 +12,6 @@ from .engine import engine_for
 from .server import instance_label
 
 __all__ = ["reconcile"]
-
-log = logging.getLogger(__name__)
 
 
 async def reconcile(settings: Settings, live: Callable[[], Collection[str]]) -> list[str]:
@@ -44,6 +41,4 @@ async def reconcile(settings: Settings, live: Callable[[], Collection[str]]) -> 
         orphan = network.labels.get(CONTAINER_LABEL) not in owned
         if orphan and await engine.remove_network(network.name):
             removed.append(network.name)
-    if removed:
-        log.warning("Removed what no server owned: %s", ", ".join(removed))
     return removed
