@@ -47,6 +47,17 @@ class SharedStorage:
                 log.exception("The storage of %s failed", self._username)
                 raise StorageUnavailableError("its service failed.") from error
 
+    @staticmethod
+    async def complete(attachment: Attachment) -> tuple[str, ...]:
+        """Attach what the container was not made to wait for; the faults, in sentences."""
+        if attachment.completion is None:
+            return ()
+        try:
+            return await attachment.completion()
+        except Exception:
+            log.exception("A storage was not attached")
+            return ("Your files in the object storage are missing: its service failed.",)
+
     async def detach(
         self,
         storage: ServerStorage,

@@ -235,12 +235,19 @@ class NotebookSpawner(DockerSpawner):
             await asyncio.wait({attaching, networking})
         for fault in self._attachment.faults:
             progress.notice(fault)
-        progress.enter("container")
-        await self.container.create(self._container_spec(uids))
-        self.object_id = self.container.id
-        await self.container.start(self._died_alone)
-        progress.enter("jupyter")
-        await self._until_ready()
+        completing = asyncio.ensure_future(SharedStorage.complete(self._attachment))
+        try:
+            progress.enter("container")
+            await self.container.create(self._container_spec(uids))
+            self.object_id = self.container.id
+            await self.container.start(self._died_alone)
+            progress.enter("jupyter")
+            await self._until_ready()
+            for fault in await completing:
+                progress.notice(fault)
+        finally:
+            completing.cancel()
+            await asyncio.wait({completing})
         progress.enter("ready")
         return f"http://{self.container.ip}:{self.port}"
 

@@ -6,7 +6,7 @@ nothing at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +36,11 @@ class Attachment:
     environment: Mapping[str, str] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     """Sentences for the user; none when every mount is usable."""
+    completion: Callable[[], Awaitable[tuple[str, ...]]] | None = None
+    """Attaches what is not needed to make the container, and answers with the faults of that.
+
+    It is awaited while the server starts, and appears in the container by propagation.
+    """
 
 
 class ServerStorage(Protocol):

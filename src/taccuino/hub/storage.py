@@ -23,12 +23,7 @@ from taccuino.storage import (
     bucket_name,
     role_arn,
 )
-from taccuino.storage.mount_client import (
-    MountPlaneClient,
-    MountPlaneError,
-    MountRequest,
-    MountStatus,
-)
+from taccuino.storage.mount_client import MountPlaneClient, MountPlaneError, MountRequest
 
 __all__ = ["HubStorage", "StorageBackend", "server_endpoint", "storage_environment"]
 
@@ -114,7 +109,7 @@ class HubStorage:
     async def attach(
         self, username: str, uid: int, gid: int, report: Callable[[str], None]
     ) -> Attachment:
-        """Prepare the bucket and mount it; what fails but the workarea is said as a fault.
+        """Mount the workarea; the object storage follows in the attachment's completion.
 
         Raises
         ------
@@ -122,47 +117,49 @@ class HubStorage:
             If no workarea can be had.
         """
         settings = self._backend.settings
-        fault: str | None = None
-        try:
-            await self._backend.prepare(self._user)
-        except (GrantFailure, StorageError) as error:
-            log.warning("The bucket of %s is not prepared: %s", username, error)
-            fault = storage_fault(error)
-        report("Mounting your files")
-        status = await self._mount(username, uid, gid)
-        if status.state == "mounted":
-            fault = status.fault
-        faults = tuple(text for text in (fault or status.fault,) if text)
-        return Attachment(
-            binds=(
-                Bind(status.workarea, "/workarea"),
-                Bind(status.cloud_storage, "/workarea/cloud_storage"),
-            ),
-            environment=storage_environment(settings, username),
-            faults=faults,
+        request = MountRequest(
+            username=username,
+            slug=slug(username),
+            uid=uid,
+            gid=gid,
+            bucket=bucket_name(settings, username),
+            scratch_bucket=settings.storage.scratch_bucket,
+            workarea_quota=settings.workarea.quota,
         )
-
-    async def _mount(self, username: str, uid: int, gid: int) -> MountStatus:
-        settings = self._backend.settings
+        report("Mounting your files")
         try:
-            status = await self._backend.mount_plane.mount(
-                MountRequest(
-                    username=username,
-                    slug=slug(username),
-                    uid=uid,
-                    gid=gid,
-                    bucket=bucket_name(settings, username),
-                    scratch_bucket=settings.storage.scratch_bucket,
-                    workarea_quota=settings.workarea.quota,
-                )
-            )
+            status = await self._backend.mount_plane.mount(request, workarea_only=True)
         except MountPlaneError as error:
             log.exception("The mount plane failed for %s", username)
             text = "what mounts your files on this machine does not answer."
             raise StorageError(text, reason="unreachable") from error
         if not status.workarea_usable:
             raise StorageError(status.fault or "your workarea can't be mounted.")
-        return status
+        return Attachment(
+            binds=(
+                Bind(status.workarea, "/workarea"),
+                Bind(status.cloud_storage, "/workarea/cloud_storage"),
+            ),
+            environment=storage_environment(settings, username),
+            completion=lambda: self._mount_object_storage(request),
+        )
+
+    async def _mount_object_storage(self, request: MountRequest) -> tuple[str, ...]:
+        """Prepare the bucket and mount it; the faults, in sentences for the user."""
+        fault: str | None = None
+        try:
+            await self._backend.prepare(self._user)
+        except (GrantFailure, StorageError) as error:
+            log.warning("The bucket of %s is not prepared: %s", request.username, error)
+            fault = storage_fault(error)
+        try:
+            status = await self._backend.mount_plane.mount(request)
+        except MountPlaneError as error:
+            log.exception("The mount plane failed for %s", request.username)
+            return (storage_fault(error),)
+        if status.state == "mounted":
+            fault = status.fault
+        return tuple(text for text in (fault or status.fault,) if text)
 
     async def detach(self, username: str, report: Callable[[str], None]) -> None:
         """Wait for the uploads, for a while, and unmount; what is left goes on by itself."""

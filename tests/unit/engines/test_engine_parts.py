@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from docker.errors import APIError, ImageNotFound, NotFound
 
+from taccuino.engines.attachment import SharedStorage
 from taccuino.engines.engine import _MissingError, _translated, remapped_base
 from taccuino.engines.environment import notebook_environment, server_api
 from taccuino.engines.errors import EngineError, ImageMissingError, NameInUseError
@@ -202,3 +203,17 @@ def test_translated(error: APIError, kind: type[EngineError]) -> None:
 )
 def test_remapped_base(info: dict[str, Any], base: int) -> None:
     assert remapped_base(info) == base
+
+
+async def test_storage_that_follows_tells_its_faults() -> None:
+    async def faults() -> tuple[str, ...]:
+        return ("No scratch.",)
+
+    async def breaks() -> tuple[str, ...]:
+        raise OSError("secret detail")
+
+    assert await SharedStorage.complete(Attachment()) == ()
+    assert await SharedStorage.complete(Attachment(completion=faults)) == ("No scratch.",)
+    (sentence,) = await SharedStorage.complete(Attachment(completion=breaks))
+    assert "missing" in sentence
+    assert "secret" not in sentence

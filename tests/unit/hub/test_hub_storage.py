@@ -63,8 +63,8 @@ class StandInPlane:
         self.status = status
         self.calls = []
 
-    async def mount(self, request):
-        self.calls.append(request)
+    async def mount(self, request, *, workarea_only=False):
+        self.calls.append((request, workarea_only))
         if "error" in self.status:
             raise self.status["error"]
         paths = {"workarea": Path("/m/ana/w"), "cloud_storage": Path("/m/ana/c")}
@@ -101,7 +101,8 @@ async def test_the_workarea_and_the_cloud_storage_are_bound():
         ("/m/ana/c", "/workarea/cloud_storage"),
     ]
     assert attachment.faults == ()
-    (request,) = backend.mount_plane.calls
+    ((request, workarea_only),) = backend.mount_plane.calls
+    assert workarea_only
     assert (request.uid, request.bucket, request.workarea_quota) == (3001000, "ana", "10G")
 
 
@@ -123,7 +124,14 @@ async def test_the_workarea_and_the_cloud_storage_are_bound():
     ],
 )
 async def test_what_fails_is_said_once_and_with_its_cause(prepared, status, faults):
-    assert list((await attach(StandInBackend(prepared, **status))).faults) == faults
+    attachment = await attach(StandInBackend(prepared, **status))
+    assert list(await attachment.completion()) == faults
+
+
+async def test_the_bucket_is_made_before_it_is_mounted():
+    backend = StandInBackend()
+    assert await (await attach(backend)).completion() == ()
+    assert [only for _, only in backend.mount_plane.calls] == [True, False]
 
 
 @pytest.mark.parametrize(

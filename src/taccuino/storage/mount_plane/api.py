@@ -77,6 +77,13 @@ def _slug(request: web.Request) -> str:
     raise MountRequestError(f"slug {slug[:60]!r}: it is no slug of a user")
 
 
+def _flag(request: web.Request, name: str, *, default: bool) -> bool:
+    value = request.query.get(name, str(int(default)))
+    if value not in ("0", "1"):
+        raise MountRequestError(f"{name} {value[:20]!r}: write 0 or 1")
+    return value == "1"
+
+
 async def _body(request: web.Request) -> dict[str, object]:
     try:
         data = await request.json()
@@ -100,7 +107,9 @@ async def _mount(request: web.Request) -> web.Response:
     wanted = MountRequest.from_json(await _body(request))
     if wanted.slug != request.match_info["slug"]:
         raise MountRequestError(f"slug {wanted.slug!r}: the path names another one")
-    status = await request.app[_PLANE].mount(wanted)
+    status = await request.app[_PLANE].mount(
+        wanted, workarea_only=_flag(request, "workarea_only", default=False)
+    )
     return web.json_response(status.as_json())
 
 
@@ -110,10 +119,8 @@ async def _status(request: web.Request) -> web.Response:
 
 
 async def _release(request: web.Request) -> web.Response:
-    drain = request.query.get("drain", "1")
-    if drain not in ("0", "1"):
-        raise MountRequestError(f"drain {drain[:20]!r}: write 0 or 1")
-    status = await request.app[_PLANE].release(_slug(request), drain=drain == "1")
+    drain = _flag(request, "drain", default=True)
+    status = await request.app[_PLANE].release(_slug(request), drain=drain)
     return web.json_response(status.as_json())
 
 

@@ -86,10 +86,10 @@ class UserMounts:
 
     # -- what the API asks for
 
-    async def mount(self, request: MountRequest) -> MountStatus:
+    async def mount(self, request: MountRequest, *, workarea_only: bool) -> MountStatus:
         """Mount what is missing; answers within ``ready_timeout``, usable or not."""
         self._record.wanted = True
-        work = asyncio.create_task(self._reconcile(request))
+        work = asyncio.create_task(self._reconcile(request, workarea_only=workarea_only))
         limit = self._settings.mount_plane.ready_timeout
         _, late = await asyncio.wait({work}, timeout=limit)
         self._start_keeper()
@@ -283,7 +283,7 @@ class UserMounts:
 
     # -- towards the wanted state
 
-    async def _reconcile(self, request: MountRequest) -> None:
+    async def _reconcile(self, request: MountRequest, *, workarea_only: bool = False) -> None:
         async with self._lock:
             if not self._record.wanted:
                 return
@@ -291,9 +291,12 @@ class UserMounts:
             if request != self._record.request:
                 await self._replace(request)
             await asyncio.to_thread(self._make_directories)
-            await asyncio.gather(self._ensure_workarea(), self._ensure_cloud())
+            if workarea_only:
+                await self._ensure_workarea()
+            else:
+                await asyncio.gather(self._ensure_workarea(), self._ensure_cloud())
+                self._checked = time.monotonic()
             self._record.save(self.paths)
-            self._checked = time.monotonic()
 
     async def _reconcile_cloud_only(self) -> None:
         async with self._lock:
