@@ -93,6 +93,9 @@ class EdgeSettings(_Section):
     """Address the edge listens on; ``*`` is every interface."""
     certificate: Path | None = None
     """PEM file with the certificate chain and its key; with one, the edge speaks TLS."""
+    server_port: int | None = Field(default=None, ge=1, le=65535)
+    """With a certificate: where notebook servers, and nobody else, reach the hub's API without
+    TLS, so that a certificate need not be known in the images. Default: picked by ``up``."""
     admin_socket: Path | None = None
     """HAProxy's runtime API (a unix socket). Default: ``<state_dir>/edge/admin.sock``."""
     routes_file: Path | None = None

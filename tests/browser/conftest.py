@@ -22,8 +22,9 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """One for a module: while it lives, its event loop keeps asyncio's tests from theirs."""
     program = shutil.which("chromium")
     assert program, "chromium is missing: apt-get install chromium (scripts/test does)"
     with sync_playwright() as playwright:

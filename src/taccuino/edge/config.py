@@ -199,6 +199,7 @@ def _service(settings: Settings, *, hsts: bool) -> str:
     tls = settings.edge.certificate is not None
     lines = [
         _bind(settings, settings.port, tls=tls),
+        *_for_servers_only(settings),
         "http-request set-var(txn.path) path",
         *_WHO_ASKED,
         *_without_iam_cookies(),
@@ -236,6 +237,19 @@ def _service(settings: Settings, *, hsts: bool) -> str:
             "http-after-response set-header Strict-Transport-Security max-age=31536000"
         )
     return _section("frontend service from base", lines)
+
+
+def _for_servers_only(settings: Settings) -> list[str]:
+    """The port at which notebook servers reach the hub's API where the service speaks TLS."""
+    port, networks = settings.edge.server_port, settings.engine.network_pool
+    if not settings.edge.certificate or not port:
+        return []
+    return [
+        _bind(settings, port, tls=False),
+        f"acl for_servers dst_port {port}",
+        f"tcp-request connection reject if for_servers !{{ src {networks} }}",
+        "http-request deny deny_status 404 if for_servers !{ path_beg /hub/api/ }",
+    ]
 
 
 _WHO_ASKED = (

@@ -18,14 +18,16 @@ EDGE_NAME = "taccuino-edge"
 def server_api(settings: Settings, gateway: str) -> tuple[str, Mapping[str, str]]:
     """The hub's API as a server reaches it, and the names its ``/etc/hosts`` must know.
 
-    Behind TLS the server uses the service's public name, which the certificate is for, and
-    which leads to the gateway as well.
+    Where the edge speaks TLS it has a port of its own for servers, whose traffic never leaves
+    the host. Without one (the edge is not ours) the server uses the service's public name,
+    which the certificate is for, and which leads to the gateway as well.
     """
     hosts = {EDGE_NAME: gateway}
     if settings.hub.server_api_url:
         return settings.hub.server_api_url.rstrip("/"), hosts
-    if not settings.edge.certificate:
-        return f"http://{EDGE_NAME}:{settings.port}/hub/api", hosts
+    edge = settings.edge
+    if not edge.certificate or edge.server_port:
+        return f"http://{EDGE_NAME}:{edge.server_port or settings.port}/hub/api", hosts
     name = EDGE_NAME if settings.host == "localhost" else settings.host
     return f"https://{name}:{settings.port}/hub/api", {**hosts, name: gateway}
 

@@ -36,7 +36,8 @@ def table_name(port: int) -> str:
 
 def edge_ports(settings: Settings) -> tuple[int, ...]:
     """The host's TCP ports that notebook servers may reach: the edge's."""
-    ports = (settings.port, settings.local.iam_port, settings.local.s3_port)
+    local = settings.local
+    ports = (settings.port, settings.edge.server_port, local.iam_port, local.s3_port)
     return tuple(sorted({port for port in ports if port is not None}))
 
 

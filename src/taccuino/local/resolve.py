@@ -84,6 +84,8 @@ def resolve(settings: Settings, taken: Callable[[int], str | None] | None = None
     faults = _contradictions(settings, external_iam=external_iam, external_s3=external_storage)
 
     keys = set(OFFSETS)
+    if not settings.edge.certificate:
+        keys.remove("edge.server_port")
     if external_iam:
         keys -= {"local.iam_port", "local.iam_backend_port"}
     if external_storage:

@@ -207,3 +207,12 @@ def test_newer_keys_ask_for_a_reload(tmp_path: Path) -> None:
 def test_more_connections_than_open_files(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="max_connections"):
         prepare(settings(tmp_path, edge={"max_connections": 2**40}))
+
+
+def test_with_tls_servers_have_a_port_of_their_own() -> None:
+    edge = {"certificate": "/etc/cert.pem", "server_port": 8007}
+    lines = section(haproxy_config(settings(edge=edge, port=8000)), "frontend service ")
+    assert "bind *:8007\n" in lines
+    assert "reject if for_servers !{ src 10." in lines
+    plain = haproxy_config(settings(edge={"server_port": 8007}))
+    assert "8007" not in plain

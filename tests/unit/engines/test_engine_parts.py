@@ -39,6 +39,11 @@ from taccuino.settings import Settings
             ["taccuino-edge", "n.example"],
         ),
         (
+            {"edge": {"certificate": "/c.pem", "server_port": 8007}},
+            "http://taccuino-edge:8007/hub/api",
+            ["taccuino-edge"],
+        ),
+        (
             {"edge": {"certificate": "/c.pem"}},
             "https://taccuino-edge:8000/hub/api",
             ["taccuino-edge"],
