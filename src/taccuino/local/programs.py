@@ -96,9 +96,10 @@ def mount_plane_service(settings: Settings) -> Service:
         name="mount-plane",
         command=(sys.executable, "-m", "taccuino.storage.mount_plane"),
         ready=lambda: socket_answers(socket),
-        configuration=_configuration(
-            *(settings, "state_dir", "host", "port", "hub", "storage"),
-            *("mount_plane", "workarea", "local"),
+        # Of the hub's settings it needs the port alone.
+        configuration=f"{settings.hub.port} "
+        + _configuration(
+            settings, "state_dir", "host", "port", "storage", "mount_plane", "workarea", "local"
         ),
         ready_timeout=30.0,
     )
