@@ -211,15 +211,25 @@ def running_instance() -> Iterator[Instance]:
         assert instance.status["ready"], f"the instance in {there} is not ready"
         yield instance
         return
+    with new_instance() as instance:
+        yield instance
+
+
+@contextlib.contextmanager
+def new_instance(toml: str = "") -> Iterator[Instance]:
+    """An instance of one's own, with these settings, taken down and deleted in the end."""
     assert os.geteuid() == 0, "tests with the real services must be run by root"
     state_dir = Path(tempfile.mkdtemp(prefix="tc-", dir="/tmp"))
+    file = state_dir.with_suffix(".toml")
+    file.write_text(toml)
     instance = Instance(state_dir, free_port_block())
     try:
         # What is missing on this machine is named in the output of `up`.
-        instance.run("up", timeout=900)
+        instance.run("up", timeout=900, settings=file)
         yield instance
     finally:
         said = instance.run("down", "--purge", check=False)
+        file.unlink()
         if state_dir.exists() and not any(state_dir.iterdir()):
             shutil.rmtree(state_dir)
         assert not state_dir.exists(), f"the instance was not taken down:\n{said}"

@@ -248,7 +248,7 @@ def _for_servers_only(settings: Settings) -> list[str]:
         _bind(settings, port, tls=False),
         f"acl for_servers dst_port {port}",
         f"tcp-request connection reject if for_servers !{{ src {networks} }}",
-        "http-request deny deny_status 404 if for_servers !{ path_beg /hub/api/ }",
+        "http-request deny deny_status 404 if for_servers !{ path_beg /hub/api }",
     ]
 
 
