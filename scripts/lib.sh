@@ -13,6 +13,10 @@ service_packages=(
     mmdebstrap mount netavark nftables podman procps radosgw runc uidmap util-linux
 )
 browser_packages=(chromium fonts-dejavu-core)
+# The integration tests run a Docker of their own. One that is installed will do: Debian's would
+# displace another maker's.
+integration_packages=()
+command -v dockerd >/dev/null || integration_packages=(docker.io)
 
 die() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2

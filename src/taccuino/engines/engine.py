@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -28,6 +28,7 @@ from taccuino.settings import EngineSettings, Settings
 from .container import ContainerSpec, docker_config, podman_config
 from .errors import EngineError, EngineUnreachableError, ImageMissingError, NameInUseError
 from .networks import gateway
+from .propagation import accepted_binds
 
 __all__ = ["DockerEngine", "Engine", "Network", "PodmanEngine", "check", "engine_for"]
 
@@ -293,7 +294,7 @@ class DockerEngine(Engine):
 
     async def create(self, name: str, spec: ContainerSpec) -> str:
         """Create a container; it gets the daemon's mapping of uids."""
-        config = docker_config(spec)
+        config = docker_config(replace(spec, binds=accepted_binds(spec.binds)))
         answer = await self._write(
             lambda client: client.create_container_from_config(config, name)  # type: ignore[no-untyped-call]
         )

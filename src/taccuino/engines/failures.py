@@ -195,6 +195,12 @@ def _exited(evidence: Evidence) -> Failure:
     return Failure("exited", message, retryable=not evidence.was_ready, log=log, exit_code=code)
 
 
+_NO_PROGRAM = (
+    *("executable file", "no command", "command that was not"),
+    "unable to start container process: exec:",  # runc 1.1, as Docker hands it on
+)
+
+
 def _engine(error: EngineError, evidence: Evidence) -> Failure:
     """What the engine refused."""
     words = str(error).lower()
@@ -231,7 +237,7 @@ def _engine(error: EngineError, evidence: Evidence) -> Failure:
             retryable=False,
             status=503,
         )
-    if any(sign in words for sign in ("executable file", "no command", "command that was not")):
+    if any(sign in words for sign in _NO_PROGRAM):
         return Failure(
             "image_unusable",
             f"The image {evidence.image} can't be used as a notebook server: what it should "

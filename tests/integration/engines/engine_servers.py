@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from taccuino.engines import NotebookSpawner, PodmanSpawner
+from taccuino.engines import DockerEngineSpawner, NotebookSpawner, PodmanSpawner
 from taccuino.engines.engine import engine_for
 from taccuino.settings import Settings
 
@@ -20,7 +20,6 @@ class Servers:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.kind: type[NotebookSpawner] = PodmanSpawner
         self.users: dict[str, SimpleNamespace] = {}
 
     def spawner(self, username: str, *command: str, **traits: Any) -> NotebookSpawner:
@@ -39,7 +38,8 @@ class Servers:
         options = {"image": IMAGE, "mem_limit": 128 << 20, "cpu_limit": 0.5, **traits}
         if command:
             options["cmd"] = list(command)
-        spawner = self.kind(user=user, hub=hub, settings=self.settings, **options)
+        spawner_class = PodmanSpawner if self.podman else DockerEngineSpawner
+        spawner = spawner_class(user=user, hub=hub, settings=self.settings, **options)
         spawner.term_timeout = 2.0
         user.spawners[spawner.name] = spawner
         return spawner
@@ -59,6 +59,11 @@ class Servers:
         ]
         networks = [one.name for one in await engine.networks("taccuino.instance")]
         return containers, networks
+
+    @property
+    def podman(self) -> bool:
+        """Whether the engine is podman, with uids for each user."""
+        return self.settings.engine.kind == "podman"
 
     @property
     def engine(self) -> Any:

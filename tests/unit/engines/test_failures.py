@@ -21,6 +21,11 @@ from taccuino.errors import TaccuinoError
 EXITED = ContainerExitedError("ended")
 NO_SPACE = EngineError("write /var/lib/x: no space left on device", 500)
 NO_PROGRAM = EngineError('exec: "x": executable file not found in $PATH', 500)
+NO_PROGRAM_IN_DOCKER = EngineError(
+    "OCI runtime create failed: runc create failed: unable to start container process: "
+    'exec: "/x": stat /x: no such file or directory: unknown',
+    400,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +55,12 @@ NO_PROGRAM = EngineError('exec: "x": executable file not found in $PATH', 500)
         ),
         (Evidence(EXITED, exit_code=126, image="x"), "image_unusable", False, "not a program"),
         (Evidence(NO_PROGRAM, image="x"), "image_unusable", False, "not in the image"),
+        (
+            Evidence(NO_PROGRAM_IN_DOCKER, image="x"),
+            "image_unusable",
+            False,
+            "not in the image",
+        ),
         (Evidence(NO_SPACE), "disk_full", False, "is full"),
         (Evidence(NetworkPoolExhaustedError("")), "networks_exhausted", False, "No network"),
         (Evidence(FirewallError("")), "firewall", False, "apart"),
