@@ -81,7 +81,7 @@ def command(contract: Contract, arguments: Sequence[str]) -> list[str]:
     if not contract.service_url:  # with it, singleuser knows where to listen
         options = ["--ServerApp.ip=0.0.0.0", "--ServerApp.port=8888", *options]
     if contract.has_hub:
-        return [sys.executable, "-m", "jupyterhub.singleuser", *options, *arguments]
+        return [sys.executable, "-m", "taccuino.server.singleuser", *options, *arguments]
     return [sys.executable, "-m", "jupyter_server", "--no-browser", *options, *arguments]
 
 

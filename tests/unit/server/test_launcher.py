@@ -161,11 +161,11 @@ HUB = {"JUPYTERHUB_API_URL": "http://h/hub/api", "JUPYTERHUB_API_TOKEN": "t"}
 @pytest.mark.parametrize(
     ("environment", "arguments", "expected"),
     [
-        (HUB, [], ["jupyterhub.singleuser", "--ServerApp.default_url=/lab"]),
+        (HUB, [], ["taccuino.server.singleuser", "--ServerApp.default_url=/lab"]),
         (
             HUB | {"TACCUINO_INTERFACE": "notebook"},
             ["--debug"],
-            ["jupyterhub.singleuser", "--ServerApp.default_url=/tree", "--debug"],
+            ["taccuino.server.singleuser", "--ServerApp.default_url=/tree", "--debug"],
         ),
         ({}, [], ["jupyter_server", "--ServerApp.ip=0.0.0.0"]),
         (HUB, ["bash", "-l"], ["bash", "-l"]),

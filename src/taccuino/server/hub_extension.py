@@ -1,0 +1,49 @@
+"""JupyterHub's server extension, which asks the hub after the server listens, not before."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+from jupyterhub.singleuser.extension import JupyterHubSingleUser
+
+__all__ = ["NotebookServer"]
+
+
+class NotebookServer(JupyterHubSingleUser):
+    """Upstream's extension; what it asks of the hub as it starts is put off until it is up.
+
+    The hub knows already that the server is starting: it need not answer before the server
+    does. As upstream's does, the server ends if the hub cannot be reached within a minute.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._listening = asyncio.Event()
+        self._version_check: asyncio.Task[None] | None = None
+
+    @classmethod
+    def get_extension_package(cls) -> str:
+        """Where Jupyter Server finds this extension; by default, the outermost package."""
+        return __name__
+
+    async def check_hub_version(self) -> None:
+        """Nothing yet: upstream waits for this before the server listens."""
+
+    async def keep_activity_updated(self) -> None:
+        """Tell the hub of activity, from the time when the server listens."""
+        await self._listening.wait()
+        await super().keep_activity_updated()
+
+    async def _start_jupyter_server_extension(self, _serverapp: Any) -> None:
+        """Called by Jupyter Server once it listens."""
+        # What is there now stays for the server's life: collections need not look at it.
+        gc.freeze()
+        gc.enable()
+        self._version_check = asyncio.create_task(super().check_hub_version())
+        self._listening.set()
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    return [{"module": __name__, "app": NotebookServer}]

@@ -1,0 +1,85 @@
+"""``python -m taccuino.server.singleuser``: JupyterHub's server for one user, started faster.
+
+``jupyterhub.singleuser`` imports the hub's page handlers, and with them SQLAlchemy, Alembic and
+the hub's database model: half of the CPU time of a start, and a notebook server uses none of
+it. What JupyterHub 6.1 really wants of them is one class for an ``isinstance`` (``log``), one
+exception for an ``except`` around the hub's own handlers (``utils``), and names in functions
+that only the hub calls (``scopes``, ``metrics``). So these imports are deferred while
+JupyterHub's modules are imported, and only then: before any configuration is read and before
+any other extension is loaded.
+
+With another series of JupyterHub, or when anything goes wrong here, this process becomes
+``python -m jupyterhub.singleuser`` instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .deferred_imports import deferred, function
+
+if TYPE_CHECKING:
+    from .hub_extension import NotebookServer
+
+__all__ = ["main"]
+
+TESTED_SERIES = (6, 1)
+"""The versions of JupyterHub whose use of `DEFERRED` was looked through."""
+DEFERRED: Mapping[str, Mapping[str, Any]] = {
+    # Used by the hub alone.
+    "jupyterhub.handlers.pages": {"HealthCheckHandler": type("HealthCheckHandler", (), {})},
+    "jupyterhub.orm": {},
+    "jupyterhub.roles": {},
+    "sqlalchemy": {},
+    "sqlalchemy.exc": {"SQLAlchemyError": type("SQLAlchemyError", (Exception,), {})},
+    # Used once the server listens.
+    "jupyterhub.httpclient": {"fetch": function("jupyterhub.httpclient", "fetch")},
+    "aiohttp": {},
+    # Used when JupyterLab is given lists of allowed or blocked extensions by address.
+    "requests": {},
+}
+_OTHER_SERVER = ("JUPYTERHUB_SINGLEUSER_APP", "JUPYTERHUB_SINGLEUSER_EXTENSION")
+
+
+def main() -> None:
+    """Run the server with the options of the command line."""
+    if any(os.environ.get(variable) for variable in _OTHER_SERVER):
+        _become_jupyterhubs()
+    gc.disable()  # nothing that is imported becomes garbage: `hub_extension` enables it again
+    try:
+        server = _import()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the plain way is there
+        print(f"taccuino: imports cannot be deferred: {error!r}", file=sys.stderr)  # noqa: T201
+        server = None
+    if server is None:
+        _become_jupyterhubs()
+    server.launch_instance()
+
+
+def _import() -> type[NotebookServer] | None:
+    """The server's class, or `None` if this JupyterHub is not of the tested series."""
+    from jupyterhub._version import version_info
+
+    if version_info[:2] != TESTED_SERIES:
+        return None
+    with deferred(DEFERRED):
+        from .hub_extension import NotebookServer
+
+        with contextlib.suppress(ImportError):  # an image without JupyterLab
+            import_module("jupyterlab_server")  # it is loaded later anyway
+    return NotebookServer
+
+
+def _become_jupyterhubs() -> NoReturn:
+    command = [sys.executable, "-m", "jupyterhub.singleuser", *sys.argv[1:]]
+    os.execv(sys.executable, command)  # noqa: S606 - the same interpreter
+
+
+if __name__ == "__main__":
+    main()
