@@ -1,4 +1,4 @@
-"""Jupyter's side: tells the launcher that the server listens, and serves the notices."""
+"""Jupyter's side: notices, what counts as activity, and telling that the server listens."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import tornado.web
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
-from tornado.ioloop import IOLoop
 
+from .activity import ignore_background_requests
 from .contract import Contract
 from .launcher import NOTIFY_VARIABLE
 from .notices import NoticeBoard
@@ -40,7 +40,7 @@ class _KeepaliveHandler(APIHandler):
 
 
 def load_jupyter_server_extension(serverapp: Any) -> None:
-    """Called by Jupyter Server: add the handlers, and tell the launcher when it listens."""
+    """Called by Jupyter Server: add the handlers."""
     base = url_path_join(serverapp.web_app.settings["base_url"], "taccuino")
     board = NoticeBoard(Contract(os.environ), os.environ.get("TACCUINO_WORKAREA_FAULTS", ""))
     serverapp.web_app.add_handlers(
@@ -50,11 +50,11 @@ def load_jupyter_server_extension(serverapp: Any) -> None:
             (url_path_join(base, "keepalive"), _KeepaliveHandler),
         ],
     )
-    # The loop runs its callbacks after the server began to listen.
-    IOLoop.current().add_callback(_tell_ready)
+    ignore_background_requests(serverapp)
 
 
-def _tell_ready() -> None:
+async def _start_jupyter_server_extension(_serverapp: Any) -> None:
+    """Called by Jupyter Server once it listens: tell the launcher."""
     descriptor = os.environ.pop(NOTIFY_VARIABLE, "")
     if not descriptor.isdecimal():
         return  # started without the launcher
