@@ -65,7 +65,14 @@ def test_environment() -> None:
         "TACCUINO_INTERFACE": "lab",
         "TACCUINO_OIDC_PROFILE": "infncloud",
         "TACCUINO_STORAGE_FAULTS": '["No \\u00abscratch\\u00bb."]',
+        "JUPYTERHUB_ACTIVITY_INTERVAL": "300",
     }
+
+
+def test_activity_is_told_twice_within_the_idle_limit() -> None:
+    settings = Settings.parse({"culling": {"idle_seconds": 90, "warn_seconds": 10}})
+    environment = notebook_environment(settings, "alice", "lab", Attachment())
+    assert environment["JUPYTERHUB_ACTIVITY_INTERVAL"] == "45"
 
 
 async def test_no_storage() -> None:
