@@ -207,7 +207,8 @@ def running_instance() -> Iterator[Instance]:
     as it is.
     """
     if there := os.environ.get("TACCUINO_TEST_INSTANCE"):
-        instance = Instance(Path(there).absolute())
+        state_dir = Path(there).absolute()
+        instance = Instance(state_dir, Settings.load(state_dir / "settings.json").port)
         assert instance.status["ready"], f"the instance in {there} is not ready"
         yield instance
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -10,6 +11,7 @@ import psutil
 import pytest
 
 from support.instance import Instance, free_port_block
+from support.notebook import Notebook
 
 pytestmark = pytest.mark.integration
 
@@ -52,15 +54,34 @@ def test_up_mends_what_a_killed_supervisor_left(instance: Instance) -> None:
 
 
 def test_up_after_everything_was_killed(instance: Instance) -> None:
+    """As when the machine loses its power: services, uploads and servers end at once."""
+    person = instance.person("bruno")
+    person.start(image="base")
+    with Notebook(person) as notebook:
+        notebook.shell("echo kept > local/power.txt; echo kept > cloud_storage/bruno/power.txt")
     supervisor = int((instance.state_dir / "supervisor/supervisor.pid").read_text())
-    everything = [psutil.Process(pid) for pid in (supervisor, *pids(instance).values())]
+    everything = {psutil.Process(pid) for pid in (supervisor, *pids(instance).values())}
+    for process in psutil.process_iter(["cmdline"]):
+        if _names(process, instance.state_dir):  # rclone, the containers' monitors
+            everything |= {process, *process.children(recursive=True)}
+    names = {process.name() for process in everything}
+    assert {"conmon", "rclone", "haproxy", "radosgw"} <= names, names
     for process in everything:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended with another
+            process.kill()
     psutil.wait_procs(everything, timeout=10)
     passwords = instance.accounts
     instance.run("up")
     assert instance.status["ready"]
     assert instance.accounts == passwords
+    person.stop()
+    events = person.start(image="base")
+    assert events[-1].get("ready"), events
+    with Notebook(person) as notebook:
+        kept = notebook.shell("cat local/power.txt cloud_storage/bruno/power.txt")
+        assert kept == "kept\nkept\n"
+    person.stop()
+    assert instance.leftovers("bruno") == []
 
 
 def test_a_foreign_port_is_named(instance: Instance, tmp_path: Path) -> None:
