@@ -50,6 +50,10 @@ class StartProgress:
         """Say what the user should know: a fault that is worked around, or another attempt."""
         self._say({"message": message, "phase": self.phase, "level": "warning"})
 
+    def give_up(self, message: str) -> None:
+        """Say that the start is stopped because somebody asked for that."""
+        self._say({"message": message, "phase": self.phase, "level": "cancelled"})
+
     def restart(self) -> None:
         """Begin again: the next attempt's phases are said anew."""
         self.phase = None

@@ -174,11 +174,19 @@ class NotebookSpawner(DockerSpawner):
             self._progress = StartProgress()
 
     def cancel_start(self, message: str = "The start was stopped.") -> bool:
-        """Give a pending start up and clean up after it; whether there was one."""
-        if self._starting is None or self._cancelled:
+        """Give a pending start up and clean up after it; whether there is one."""
+        if self._starting is None:
             return False
-        self._cancelled = message
-        return self._starting.cancel()
+        if not self._cancelled:
+            self._cancelled = message
+            self._progress.give_up("Stopping the start")
+            self._starting.cancel()
+        return True
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether a start was given up and is being cleaned up after."""
+        return bool(self._cancelled)
 
     async def _attempts(self, progress: StartProgress) -> str:
         limit = self.settings.engine.start_attempts

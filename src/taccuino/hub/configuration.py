@@ -18,7 +18,7 @@ from taccuino.engines import check as check_engine
 from taccuino.settings import Settings
 
 from .handlers.ready import ReadyHandler
-from .handlers.server_options import HubAuthenticator
+from .handlers.server_requests import HubAuthenticator
 from .handlers.servers import CULLING_SCOPE, server_handlers
 from .handlers.tokens import (
     SCOPES,

@@ -10,6 +10,9 @@ from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from traitlets import Unicode
 
+from taccuino.engines import StartFailure
+from taccuino.engines.failures import Failure
+
 
 class MemoryProxy(Proxy):
     """Keeps the routes and proxies nothing: the tests talk to the hub itself."""
@@ -40,6 +43,9 @@ class StandInSpawner(SimpleLocalProcessSpawner):
     cmd = [sys.executable, str(Path(__file__).with_name("stand_in_notebook.py"))]
     args = []
     events: list = []
+    starting = None
+    cancelling = False
+    stop_message = ""
 
     def server_event(self, phase, message):
         self.events.append((phase, message))
@@ -52,12 +58,36 @@ class StandInSpawner(SimpleLocalProcessSpawner):
             error = RuntimeError("internal detail")
             error.jupyterhub_message = "The image could not be found. An operator was told."
             raise error
-        if self.user.name.startswith("slow"):
-            await asyncio.sleep(8)
+        self.starting = asyncio.current_task()
+        try:
+            if self.user.name.startswith("slow"):
+                await asyncio.sleep(8)
+        except asyncio.CancelledError:
+            await asyncio.sleep(1.5)  # longer than JupyterHub allows for the clean-up
+            failure = Failure(
+                "cancelled", "The start was stopped.", retryable=False, status=409
+            )
+            raise StartFailure(failure) from None
+        finally:
+            self.starting, self.cancelling = None, False
         where = await super().start()
         Path(f"{self.user.name}.pid").write_text(str(self.pid))
         Path(f"{self.user.name}.token").write_text(self.api_token)
         return where
+
+    def cancel_start(self):
+        if self.starting is None:
+            return False
+        if not self.cancelling:
+            self.cancelling = True
+            self.starting.cancel()
+        return True
+
+    async def stop(self, now=False):
+        if self.user.name.startswith("uploading"):
+            self.stop_message = "Uploading to the object storage: 7 file(s) left"
+            await asyncio.sleep(2)
+        await super().stop(now=now)
 
     async def progress(self):
         for progress, phase, message in self.phases:

@@ -26,7 +26,7 @@ from hub_stand_ins import MemoryProxy, StandInSpawner
 from taccuino.hub import configure
 from taccuino.settings import Settings
 from jupyterhub.auth import DummyAuthenticator
-from taccuino.hub.handlers.server_options import OffersFirst
+from taccuino.hub.handlers.server_requests import OffersFirst
 
 class TrialAuthenticator(OffersFirst, DummyAuthenticator):
     pass

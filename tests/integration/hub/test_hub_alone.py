@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -111,6 +112,58 @@ def test_a_failure_is_told_in_words_and_can_be_tried_again(hub):
     assert "internal detail" not in page
     assert "Try again" in page
     assert "Change options" in page
+
+
+def end_of(answer: requests.Response) -> dict:
+    """The last event of a start's progress."""
+    lines = [line for line in answer.iter_lines() if line.startswith(b"data:")]
+    return json.loads(lines[-1][5:])
+
+
+def test_a_start_is_given_up_at_any_time(hub):
+    server = user(hub, "slowly")
+    assert hub.api("POST", server).status_code == 202
+    wait_until(lambda: hub.server("slowly")["pending"] == "spawn", 5, hub.log)
+    with hub.api("GET", f"{server}/progress", stream=True) as progress:
+        assert hub.api("DELETE", server).status_code == 202
+        assert hub.api("DELETE", server).status_code == 202  # asked twice
+        assert end_of(progress)["message"] == "Spawn failed: The start was stopped."
+    wait_until(lambda: hub.server("slowly") is None, 5, hub.log)
+    browser = hub.browser("slowly")
+    page = browser.get(f"{hub.url}/spawn-pending/slowly", timeout=10).text
+    assert "Its start was stopped" in page
+    assert "did not start" not in page
+    home = browser.get(f"{hub.url}/home", timeout=10).text
+    assert ">Stopped<" in home
+    assert "last-failure" not in home
+
+
+def test_only_who_may_stop_a_server_gives_its_start_up(hub):
+    server = user(hub, "slowest")
+    user(hub, "mallory")
+    assert hub.api("POST", server).status_code == 202
+    own, other = (
+        hub.api("POST", f"/users/{name}/tokens", json={}).json()["token"]
+        for name in ("slowest", "mallory")
+    )
+    assert hub.api("DELETE", server, other).status_code in {403, 404}
+    assert hub.api("DELETE", server, "no-token").status_code == 403
+    assert hub.server("slowest")["pending"] == "spawn"
+    assert hub.api("DELETE", server, own).status_code == 202
+    wait_until(lambda: hub.server("slowest") is None, 5, hub.log)
+
+
+def test_the_home_page_says_how_far_a_stop_is(hub):
+    hub.run_server("uploading")
+    browser = hub.browser("uploading")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(hub.api, "DELETE", "/users/uploading/server")
+        wait_until(lambda: hub.server("uploading")["pending"] == "stop", 5, hub.log)
+        for page in ("home", "spawn-pending/uploading"):
+            said = browser.get(f"{hub.url}/{page}", timeout=10).text
+            assert "7 file(s) left" in said
+        assert answer.result().status_code == 204
+    wait_until(lambda: hub.server("uploading") is None, 10, hub.log)
 
 
 @pytest.mark.parametrize("path", ["home", "token", "spawn", "logout", "nothing"])

@@ -1,52 +1,75 @@
-// The home page: times in the reader's zone, and a stop that is followed to its end.
+// The home page: times in the reader's zone, and a start or stop that is followed to its end.
 "use strict";
 
+const FOLLOW_MS = 1000;
 const server = document.getElementById("server");
-const state = document.getElementById("server-state");
-const message = document.getElementById("server-message");
-const headers = { "X-XSRFToken": window.jhdata.xsrf_token, Accept: "application/json" };
+const byId = (id) => document.getElementById(id);
+let timer = null;
 
-for (const time of document.querySelectorAll("time")) {
-  const when = new Date(time.dateTime);
-  if (!Number.isNaN(when.valueOf())) {
-    time.textContent = when.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+function localTimes() {
+  for (const time of server.querySelectorAll("time")) {
+    const when = new Date(time.dateTime);
+    if (!Number.isNaN(when.valueOf())) {
+      time.textContent = when.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+    }
   }
 }
 
-// Reloads once JupyterHub lists no pending or running server any more.
-async function followStop() {
-  const answer = await fetch(server.dataset.userUrl, { headers }).catch(() => null);
-  const user = answer?.ok ? await answer.json() : null;
-  if (user && !user.servers?.[""]) location.reload();
-  else setTimeout(followStop, 1000);
-}
-
-function stopping() {
-  state.textContent = "Stopping";
-  state.className = "tc-state tc-state-pending";
-  const start = document.getElementById("start");
-  start.removeAttribute("href");
-  start.setAttribute("aria-disabled", "true");
-  followStop();
-}
-
-document.getElementById("stop")?.addEventListener("click", async (event) => {
-  const button = event.currentTarget;
-  button.disabled = true;
-  button.textContent = "Uploading what is left…";
-  message.hidden = true;
-  const response = await fetch(server.dataset.serverUrl, { method: "DELETE", headers }).catch(
-    () => null,
-  );
-  if (response?.ok) {
-    stopping();
+// Asks for this page again and takes over what changed: the state, the words and the buttons.
+async function follow() {
+  const answer = await fetch(location.pathname).catch(() => null);
+  const page = answer?.ok ? await answer.text() : "";
+  const now = new DOMParser().parseFromString(page, "text/html").getElementById("server");
+  if (answer?.ok && !now) {
+    location.reload(); // the session has ended: to the login
     return;
   }
+  if (now) take(now);
+  if (!now || server.hasAttribute("data-pending")) followSoon();
+}
+
+function followSoon() {
+  clearTimeout(timer);
+  timer = setTimeout(follow, FOLLOW_MS);
+}
+
+function take(now) {
+  server.toggleAttribute("data-pending", now.hasAttribute("data-pending"));
+  for (const part of server.querySelectorAll("[data-live]")) {
+    const fresh = now.querySelector(`#${part.id}`);
+    part.className = fresh.className;
+    part.hidden = fresh.hidden;
+    if (part.innerHTML !== fresh.innerHTML) part.innerHTML = fresh.innerHTML;
+  }
+  localTimes();
+}
+
+async function stop(button) {
+  const words = button.textContent;
+  button.disabled = true;
+  button.textContent = "Stopping…";
+  byId("server-message").hidden = true;
+  followSoon(); // the answer may come only when the server has stopped
+  const response = await fetch(server.dataset.serverUrl, {
+    method: "DELETE",
+    headers: { "X-XSRFToken": window.jhdata.xsrf_token, Accept: "application/json" },
+  }).catch(() => null);
+  if (response?.ok) {
+    followSoon();
+    return;
+  }
+  clearTimeout(timer);
   const said = response ? await response.json().catch(() => ({})) : {};
-  message.textContent = said.message || "The hub could not be reached. Look at your connection.";
-  message.hidden = false;
+  byId("server-message").textContent =
+    said.message || "The hub could not be reached. Look at your connection.";
+  byId("server-message").hidden = false;
   button.disabled = false;
-  button.textContent = "Stop my server";
+  button.textContent = words;
+}
+
+server.addEventListener("click", (event) => {
+  if (event.target.id === "stop") stop(event.target);
 });
 
-if (state.textContent.trim() === "Stopping") followStop();
+localTimes();
+if (server.hasAttribute("data-pending")) followSoon();

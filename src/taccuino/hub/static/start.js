@@ -6,6 +6,7 @@ const byId = (id) => document.getElementById(id);
 const steps = [...document.querySelectorAll(".tc-step")];
 const WORDS = { waiting: "", now: "in progress", done: "done", failed: "failed" };
 let source = null;
+let cancelled = false;
 
 function mark(step, state) {
   step.dataset.state = state;
@@ -44,6 +45,8 @@ function record(event) {
     notice.className = "tc-message tc-message-warning";
     notice.textContent = event.message;
     byId("notices").append(notice);
+  } else if (event.level === "cancelled") {
+    cancelling();
   } else if (event.level === "detail" && current()) {
     current().querySelector(".tc-step-note").textContent = event.message;
   }
@@ -76,6 +79,7 @@ function begin() {
   mark(steps[0], "now");
   byId("notices").replaceChildren();
   byId("progress-log")?.replaceChildren();
+  cancelled = false;
   byId("start-title").textContent = "Your server is starting";
   byId("start-lead").textContent = "This page opens it as soon as it is ready.";
   show("steps-place", true);
@@ -96,6 +100,10 @@ function follow(retries) {
     const event = JSON.parse(message.data);
     if (event.failed) {
       source.close();
+      if (cancelled) {
+        location.assign(page.dataset.homeUrl);
+        return;
+      }
       const text = (event.message || "").replace(/^Spawn failed:?\s*/, "");
       fail(text || "It ended without saying why; please tell the operators.", event.html_message);
       return;
@@ -139,19 +147,30 @@ async function tryAgain() {
   }
 }
 
-async function cancel() {
+// The start was given up, here or elsewhere; its clean-up takes a moment.
+function cancelling() {
+  cancelled = true;
+  byId("start-title").textContent = "The start is being stopped";
+  byId("start-lead").textContent = "What was made for it is being removed.";
   const button = byId("stop-server-btn");
   button.disabled = true;
   button.textContent = "Cancelling…";
-  source?.close();
+}
+
+async function cancel() {
+  const before = [byId("start-title").textContent, byId("start-lead").textContent];
+  cancelling();
   const response = await ask("DELETE").catch(() => null);
   if (response?.ok) {
-    location.assign(page.dataset.homeUrl);
+    source?.close();
+    location.assign(page.dataset.homeUrl); // which follows it to its end
     return;
   }
+  cancelled = false;
+  [byId("start-title").textContent, byId("start-lead").textContent] = before;
+  const button = byId("stop-server-btn");
   button.disabled = false;
   button.textContent = "Cancel";
-  follow(3);
 }
 
 byId("try-again")?.addEventListener("click", tryAgain);

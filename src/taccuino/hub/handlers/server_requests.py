@@ -1,0 +1,79 @@
+"""JupyterHub's calls for a server: refused early if not on offer, and stopped at any time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from jupyterhub.apihandlers.users import UserServerAPIHandler
+from jupyterhub.scopes import needs_scope
+
+from taccuino.hub.offers import OptionsError
+from taccuino.hub.options import OptionsRefused
+from taccuino.iam import IAMAuthenticator
+
+__all__ = ["HubAuthenticator", "OffersFirst"]
+
+
+class ServerHandler(UserServerAPIHandler):
+    """``POST`` and ``DELETE /users/<name>/server``.
+
+    A start's options are checked when the body is read. ``apply_user_options`` checks them
+    again, as those of every start; but it comes when the start is under way: the options are
+    stored by then, and a hub under load might have answered already.
+    """
+
+    @needs_scope("delete:servers")
+    async def delete(self, user_name: str, server_name: str = "") -> None:
+        """Stop a server; one that starts is given up, and answered 202 at once.
+
+        JupyterHub's own call cancels its wait for the start and allows a second for what has
+        to be removed; after that it answers 400, "is pending spawn".
+        """
+        user = self.find_user(user_name)
+        spawner: Any = user.spawners.get(server_name) if user else None
+        cancel = getattr(spawner, "cancel_start", None)
+        if cancel is None or spawner.pending != "spawn" or not cancel():
+            await super().delete(user_name, server_name)
+            return
+        self.log.info("The start of %s is given up", spawner._log_name)  # noqa: SLF001
+        if (self.get_json_body() or {}).get("remove"):  # a named server, with all of it
+            await asyncio.wait({spawner._spawn_future})  # noqa: SLF001
+            await super().delete(user_name, server_name)
+            return
+        self.set_header("Content-Type", "text/plain")
+        self.set_status(202)
+
+    def get_server_json_body(self) -> dict[str, Any]:
+        """The request's body, its options in their canonical form.
+
+        Raises
+        ------
+        tornado.web.HTTPError
+            400 if an option is not on offer to the server's user.
+        """
+        body: dict[str, Any] = super().get_server_json_body()
+        if not body.get("user_options"):
+            return body  # the last choice, or the defaults
+        offers = self.settings["taccuino_options"].offers(self.find_user(self.path_args[0]))
+        try:
+            chosen = offers.validate(body["user_options"])
+        except OptionsError as error:
+            raise OptionsRefused(error) from None
+        return {**body, "user_options": chosen.as_user_options()}
+
+
+class OffersFirst:
+    """An authenticator's handlers come before JupyterHub's own: the only ones that do."""
+
+    def get_handlers(self, app: Any) -> list[tuple[str, type]]:
+        """The authenticator's, and the calls for servers."""
+        return [
+            (r"/api/users/([^/]+)/server", ServerHandler),
+            (r"/api/users/([^/]+)/servers/([^/]*)", ServerHandler),
+            *super().get_handlers(app),  # type: ignore[misc]
+        ]
+
+
+class HubAuthenticator(OffersFirst, IAMAuthenticator):
+    """The IAM's authenticator, in a hub with offers."""
