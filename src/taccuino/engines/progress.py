@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Literal
+
+from .errors import StartStalledError
 
 __all__ = ["Phase", "StartProgress"]
 
@@ -58,6 +60,27 @@ class StartProgress:
         """Begin again: the next attempt's phases are said anew."""
         self.phase = None
         self.last_progress = time.monotonic()
+
+    async def watch(self, attempt: Coroutine[Any, Any, str], patience: float) -> str:
+        """Run an attempt for as long as it gets on, and answer with its result.
+
+        Raises
+        ------
+        StartStalledError
+            If nothing happened for ``patience`` seconds; the attempt has ended by then.
+        """
+        task = asyncio.ensure_future(attempt)
+        try:
+            while not task.done():
+                left = self.last_progress + patience - time.monotonic()
+                if left <= 0:
+                    raise StartStalledError(f"no progress in {patience:g} s")
+                await asyncio.wait({task}, timeout=left)
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
 
     def close(self) -> None:
         """End every reader's stream."""

@@ -8,7 +8,6 @@ has a reason in words, and nothing of a server is ever left behind.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any
 from urllib.parse import urlparse
@@ -30,7 +29,6 @@ from .errors import (
     EngineError,
     EngineUnreachableError,
     ServerFailedError,
-    StartStalledError,
 )
 from .failures import Evidence, Failure, clean_log, explain_failure, memory_notice
 from .progress import StartProgress
@@ -189,10 +187,11 @@ class NotebookSpawner(DockerSpawner):
         return bool(self._cancelled)
 
     async def _attempts(self, progress: StartProgress) -> str:
-        limit = self.settings.engine.start_attempts
+        settings = self.settings.engine
+        limit = settings.start_attempts
         for attempt in range(1, limit + 1):
             try:
-                return await self._with_patience(self._attempt(progress), progress)
+                return await progress.watch(self._attempt(progress), settings.start_timeout)
             except Exception as error:
                 failure = await self._explain(error, progress)
                 self.log.warning(
@@ -209,24 +208,6 @@ class NotebookSpawner(DockerSpawner):
                 if isinstance(error, EngineUnreachableError):
                     await self.engine.wait_reachable(_RECONNECT_SECONDS)
         raise AssertionError("start_attempts is at least 1")
-
-    async def _with_patience(
-        self, attempt: Coroutine[Any, Any, str], progress: StartProgress
-    ) -> str:
-        """Run an attempt for as long as it makes progress."""
-        timeout = self.settings.engine.start_timeout
-        task = asyncio.ensure_future(attempt)
-        try:
-            while not task.done():
-                left = progress.last_progress + timeout - time.monotonic()
-                if left <= 0:
-                    raise StartStalledError(f"no progress in {timeout:g} s")
-                await asyncio.wait({task}, timeout=left)
-            return task.result()
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
 
     async def _attempt(self, progress: StartProgress) -> str:
         self._told = asyncio.get_running_loop().create_future()
