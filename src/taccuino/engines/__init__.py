@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .attachment import SharedStorage
 from .errors import EngineError
 from .storage_port import Attachment, Bind, NoStorage, ServerStorage
 
@@ -30,6 +31,7 @@ __all__ = [
     "NotebookSpawner",
     "PodmanSpawner",
     "ServerStorage",
+    "SharedStorage",
     "StartFailure",
     "check",
     "configure",

@@ -64,7 +64,7 @@ def configure(c: Any, settings: Settings) -> None:
     edge.configure(c, settings)
     engines.configure(c, settings)
     c.NotebookSpawner.storage = lambda spawner: HubStorage(backend, spawner.user)
-    start_housekeeping(settings)
+    start_housekeeping(settings, backend)
 
 
 def _configure_hub(c: Any, settings: Settings) -> None:

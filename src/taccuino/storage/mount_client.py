@@ -146,6 +146,8 @@ class MountStatus:
     uploads_pending: int = 0
     upload_errors: list[str] = field(default_factory=list)
     fault: str | None = None
+    username: str = ""
+    """Whose mounts they are; nothing in the state *absent*."""
 
     def as_json(self) -> dict[str, Any]:
         """The status as the API answers it."""

@@ -143,8 +143,7 @@ class UserMounts:
         waiting = await self._pending()
         if self._record.wanted and not self._lock.locked():
             await self._check_health(table)
-        faults = [fault] if fault else []
-        faults += self._faults.values()
+        faults = [*([fault] if fault else []), *self._faults.values()]
         state: MountState = "failed"
         if self._gone.is_set():
             state = "absent"
@@ -166,6 +165,7 @@ class UserMounts:
                 *await explain(waiting, self.paths.rclone_log, self._endpoint),
             ],
             fault=" ".join(faults) or None,
+            username=self.request.username,
         )
 
     # -- for the plane
