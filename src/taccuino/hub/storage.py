@@ -93,10 +93,17 @@ class StorageBackend:
         """
         if self.provisioner.administers:
             subject = (await self.access_token(user)).subject
-            await self.provisioner.ensure_user(user.name, subject)
+            await self.provisioner.ensure_user(user.name, subject, await _email(user))
             await self.credentials(user)
         else:
             await self.provisioner.ensure_own_bucket(user.name, await self.credentials(user))
+
+
+async def _email(user: Any) -> str | None:
+    """The address that the IAM told of the user."""
+    state = await user.get_auth_state() or {}
+    email = state.get(user.authenticator.user_auth_state_key, {}).get("email")
+    return email if isinstance(email, str) else None
 
 
 class HubStorage:

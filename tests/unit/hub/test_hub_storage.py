@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from taccuino.hub.storage import (
     HubStorage,
+    StorageBackend,
     server_endpoint,
     storage_environment,
     storage_fault,
@@ -150,6 +152,50 @@ async def test_uploads_are_waited_for_before_the_mount_goes():
     backend = StandInBackend()
     await HubStorage(backend, object()).detach("ana", lambda _: None)
     assert backend.mount_plane.calls == [("drain", "ana", 60.0), ("unmount", "ana", False)]
+
+
+class StandInUser:
+    name = "ana"
+
+    def __init__(self, auth_state):
+        self.auth_state = auth_state
+        self.authenticator = SimpleNamespace(user_auth_state_key="oauth_user", broker=self)
+
+    async def access_token(self, user, *, audience):
+        return AccessToken("tok", "i", 0.0, "subject-of-ana")
+
+    async def get_auth_state(self):
+        return self.auth_state
+
+
+@pytest.mark.parametrize(
+    ("auth_state", "email"),
+    [
+        ({"oauth_user": {"email": "ana@example.org"}}, "ana@example.org"),
+        ({"oauth_user": {"email": None}}, None),
+        ({"oauth_user": {}}, None),
+        (None, None),
+    ],
+)
+async def test_the_bucket_is_made_for_an_account_and_its_address(
+    monkeypatch, auth_state, email
+):
+    made = []
+
+    class Provisioner:
+        administers = True
+
+        async def ensure_user(self, *owner):
+            made.append(owner)
+
+    async def credentials(self, user):
+        return None
+
+    monkeypatch.setattr(StorageBackend, "credentials", credentials)
+    backend = StorageBackend(Settings())
+    backend.provisioner = Provisioner()
+    await backend.prepare(StandInUser(auth_state))
+    assert made == [("ana", "subject-of-ana", email)]
 
 
 def test_an_access_token_is_not_shown():
