@@ -72,7 +72,7 @@ def build(
     _say(f"Building {reference}")
     store.build(context, reference, containerfile=containerfile, arguments=arguments)
     _check(store, reference)
-    store.deliver(reference)
+    store.deliver(reference, _say)
     if offer:
         image = ImageSettings(
             name=name,
@@ -104,13 +104,14 @@ def list_images(settings: SettingsFile = None) -> None:
     added = offers_file.load_offers(offers_file.offers_path(configured))
     offered = {image.reference: image for image in (*configured.images, *added)}
     table = Table("Image", "Size", "Offered as", "To", box=None, pad_edge=False)
-    present = ImageStore(configured).images()
-    for image in present:
+    store = ImageStore(configured)
+    for image in store.images():
         entry = offered.pop(image.reference, None)
         size = f"{image.size / 1e9:.2f} GB"
         table.add_row(image.reference, size, *_offer_columns(entry))
     for reference, entry in offered.items():
-        table.add_row(reference, "[red]missing[/red]", *_offer_columns(entry))
+        state = "present" if store.in_engine(reference) else "[red]missing[/red]"
+        table.add_row(reference, state, *_offer_columns(entry))
     _console.print(table)
 
 
@@ -136,9 +137,9 @@ def offer(
         groups=group or [],
         default=default,
     )
-    # Docker may pull what it has not got; podman's store must have it.
     store = ImageStore(configured)
-    if configured.engine.kind == "podman" and store.labels(image.reference) is None:
+    store.deliver(image.reference, _say)
+    if not store.in_engine(image.reference):
         raise ImageError(
             f"there is no image {image.reference} in the engine's store, so it is not offered; "
             f"build it: taccuino image build PATH --name {name}"

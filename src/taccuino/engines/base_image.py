@@ -110,8 +110,9 @@ def ensure_base_image(settings: Settings, report: Report, *, source: str | None 
                 labels=labels,
                 kind="offline",
             )
-            store.deliver(BASE_IMAGE)
             report("Base image: ready")
+        # Also one that was made before: the daemon may have been exchanged, or pruned.
+        store.deliver(BASE_IMAGE, report)
 
 
 def _ensure_environment(store: ImageStore, recipe: Recipe, report: Report, source: str) -> str:

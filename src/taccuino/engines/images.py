@@ -1,7 +1,7 @@
 """Images in the instance's engine: run podman against its store, build, list.
 
 Images are made with podman whatever the engine is; where that is Docker, they are handed to its
-daemon afterwards (`deliver`).
+daemon afterwards (`ImageStore.deliver`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from taccuino.errors import TaccuinoError
 from taccuino.settings import Settings
 
 from .build_network import BuildNetwork
+from .docker_images import DockerImages, DockerImagesError
 
 __all__ = ["Image", "ImageError", "ImageStore", "Report", "check_name", "reference_of"]
 
@@ -111,6 +112,10 @@ class ImageStore:
         self._command = podman_command(settings)
         self._environment = {**os.environ, **podman_environment(settings)}
         self._temporary = Path(self._environment.get("TMPDIR", tempfile.gettempdir()))
+        engine = settings.engine
+        self._docker = (
+            DockerImages(engine.socket) if engine.kind == "docker" and engine.socket else None
+        )
         self.settings = settings
         self.log = settings.state_dir / "logs/images.log"
 
@@ -215,30 +220,44 @@ class ImageStore:
             what = f"building the image {reference}"
             self.podman("build", *options, str(context), what=what)
 
-    def deliver(self, reference: str) -> None:
-        """Hand an image to the Docker daemon, if that is the engine.
+    def in_engine(self, reference: str) -> bool:
+        """Whether the engine can start servers from an image: Docker's own, where it is that.
+
+        Raises
+        ------
+        ImageError
+            If Docker can't be asked.
+        """
+        if self._docker is None:
+            return self.labels(reference) is not None
+        try:
+            return self._docker.identity(reference) is not None
+        except DockerImagesError as error:
+            raise ImageError(str(error)) from error
+
+    def deliver(self, reference: str, report: Report) -> None:
+        """Hand an image of this store to Docker, if that is the engine and has another.
 
         Raises
         ------
         ImageError
             If the daemon does not take it.
         """
-        if self.settings.engine.kind != "docker":
+        if self._docker is None or self.labels(reference) is None:
             return
-        import docker
-        from docker.errors import DockerException
-
-        with tempfile.TemporaryDirectory(prefix="image-", dir=self._temporary) as directory:
-            archive = Path(directory, "image.tar")
-            self.podman("save", "-q", "-o", str(archive), reference, what=f"saving {reference}")
-            try:
-                client = docker.DockerClient(base_url=f"unix://{self.settings.engine.socket}")
-                with archive.open("rb") as stream:
-                    client.images.load(stream)
-            except (DockerException, OSError) as error:
-                raise ImageError(
-                    f"Docker does not take the image {reference}: {error}"
-                ) from error
+        what = f"looking at {reference}"
+        own = self.podman("image", "inspect", "--format", "{{.Id}}", reference, what=what)
+        try:
+            if self._docker.identity(reference) == own.strip():
+                return
+            report(f"Handing {reference} to Docker")
+            with tempfile.TemporaryDirectory(prefix="image-", dir=self._temporary) as directory:
+                archive = Path(directory, "image.tar")
+                what = f"saving {reference}"
+                self.podman("save", "-q", "-o", str(archive), reference, what=what)
+                self._docker.load(archive)
+        except DockerImagesError as error:
+            raise ImageError(str(error)) from error
 
     def _keep(self, command: Sequence[str], done: subprocess.CompletedProcess[str]) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
