@@ -59,7 +59,7 @@ def test_taccuinos_own_names_are_kept(name: str) -> None:
 @pytest.mark.parametrize(
     ("reference", "good"),
     [
-        ("docker.io/library/debian:12", True),
+        ("registry.example.org/debian:12", True),
         ("localhost/taccuino/base@sha256:abc", True),
         ("registry:5000/x", True),
         ("--privileged/x", False),
