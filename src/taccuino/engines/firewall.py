@@ -3,7 +3,8 @@
 A container reaches every port of the host that listens on all interfaces, and a network's
 isolation does nothing about that. One table per instance, ``inet taccuino_<port>``, mends it:
 
-* from a server to the host: only the edge's ports (and DNS, where the host is the resolver);
+* from a server to the host: only the edge's ports, those of an IAM or object storage that the
+  settings name and that runs on this host (and DNS, where the host is the resolver);
 * from a server to another network: the internet, but no other server and no link-local
   address, where clouds serve their metadata;
 * to a server: only answers, and what the host itself connects (which is not forwarded).
@@ -16,15 +17,28 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Iterable
+import socket
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
 
 from taccuino.settings import Settings
 
 from .errors import FirewallError
 from .networks import bridge_prefix
 
-__all__ = ["edge_ports", "ensure", "remove", "resolvers", "ruleset", "table_name"]
+__all__ = [
+    "edge_ports",
+    "ensure",
+    "leads_here",
+    "neighbour_ports",
+    "remove",
+    "resolvers",
+    "ruleset",
+    "table_name",
+]
 
 _PRIORITY = -10  # before netavark's and Docker's filter chains, which are at 0
 
@@ -39,6 +53,36 @@ def edge_ports(settings: Settings) -> tuple[int, ...]:
     local = settings.local
     ports = (settings.port, settings.edge.server_port, local.iam_port, local.s3_port)
     return tuple(sorted({port for port in ports if port is not None}))
+
+
+def neighbour_ports(settings: Settings, is_here: Callable[[str], bool]) -> tuple[int, ...]:
+    """The ports of the IAM and the object storage that the settings name, if they are here.
+
+    ``is_here`` says whether a host name leads to this machine. One that is elsewhere is not
+    the firewall's concern, and its port stays closed on this host.
+    """
+    storage = settings.storage
+    found = set()
+    for address in (storage.server_endpoint, storage.endpoint, settings.iam.issuer):
+        parts = urlsplit(address or "")
+        if parts.hostname and is_here(parts.hostname):
+            found.add(parts.port or {"https": 443}.get(parts.scheme, 80))
+    return tuple(sorted(found))
+
+
+def leads_here(host: str) -> bool:
+    """Whether a name leads to this machine, now; one that leads nowhere does not. Blocking."""
+    try:
+        found = {ipaddress.ip_address(info[4][0]) for info in socket.getaddrinfo(host, None)}
+    except (OSError, ValueError):
+        return False
+    own = {
+        address.address.partition("%")[0]
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family in (socket.AF_INET, socket.AF_INET6)
+    }
+    return any(address.is_loopback or str(address) in own for address in found)
 
 
 def ruleset(port: int, tcp_ports: Iterable[int], resolvers: Iterable[str] = ()) -> str:
@@ -108,7 +152,9 @@ async def ensure(settings: Settings) -> None:
         If ``nft`` is missing or refuses. No server may be started then.
     """
     if settings.engine.firewall:
-        await _nft(ruleset(settings.port, edge_ports(settings), resolvers()))
+        neighbours = await asyncio.to_thread(neighbour_ports, settings, leads_here)
+        ports = (*edge_ports(settings), *neighbours)
+        await _nft(ruleset(settings.port, ports, resolvers()))
 
 
 async def remove(settings: Settings) -> None:

@@ -12,7 +12,14 @@ from typing import Any
 
 from .issuer import condition_prefix
 
-__all__ = ["permission_policy", "policy_text", "provider_arn", "subjects", "trust_policy"]
+__all__ = [
+    "permission_policy",
+    "policy_text",
+    "provider_arn",
+    "subjects",
+    "trust_policy",
+    "widened",
+]
 
 _LIST = ["s3:ListBucket", "s3:GetBucketLocation", "s3:ListBucketMultipartUploads"]
 _READ = ["s3:GetObject", "s3:GetObjectTagging"]
@@ -64,11 +71,42 @@ def subjects(trust: object) -> dict[str, str]:
     return {}
 
 
-def permission_policy(bucket: str, scratch_bucket: str, scratch_prefix: str) -> dict[str, Any]:
-    """What a user may do: all in the own bucket, read scratch, write to the own part of it."""
+def widened(trust: dict[str, Any], there: object) -> dict[str, Any]:
+    """A trust policy of ours, with the audiences that one for the same subject has besides.
+
+    Two services on one storage, such as two sites with a client each, share their users'
+    roles: neither may lock the other's tokens out.
+    """
+    ours = trust["Statement"][0]["Condition"]["StringEquals"]
+    match there:
+        case {"Statement": [{"Condition": {"StringEquals": dict(theirs)}}]}:
+            pass
+        case _:
+            return trust
+    conditions = {}
+    for key, value in ours.items():
+        conditions[key] = value
+        if key.endswith(":app_id") and isinstance(known := theirs.get(key), list):
+            conditions[key] = sorted({*value, *known})
+    statement = {**trust["Statement"][0], "Condition": {"StringEquals": conditions}}
+    return _policy(statement)
+
+
+def permission_policy(
+    bucket: str, scratch_bucket: str, scratch_prefix: str, *, may_create: bool = False
+) -> dict[str, Any]:
+    """What a user may do: all in the own bucket, read scratch, write to the own part of it.
+
+    Where nobody else makes buckets, the user ``may_create`` the own one too.
+    """
+    create = ["s3:CreateBucket"] if may_create else []
     own, scratch = f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{scratch_bucket}"
     return _policy(
-        {"Effect": "Allow", "Action": [*_LIST, *_READ, *_WRITE], "Resource": [own, f"{own}/*"]},
+        {
+            "Effect": "Allow",
+            "Action": [*create, *_LIST, *_READ, *_WRITE],
+            "Resource": [own, f"{own}/*"],
+        },
         {"Effect": "Allow", "Action": [*_LIST, *_READ], "Resource": [scratch, f"{scratch}/*"]},
         {"Effect": "Allow", "Action": _WRITE, "Resource": [f"{scratch}/{scratch_prefix}*"]},
     )

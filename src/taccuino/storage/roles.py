@@ -15,7 +15,7 @@ from taccuino.settings import Settings
 from .clients import StorageClients
 from .errors import StorageError, http_status, is_missing
 from .names import bucket_name, role_name, scratch_prefix
-from .policies import permission_policy, policy_text, subjects
+from .policies import permission_policy, policy_text, subjects, widened
 
 __all__ = ["UserRoles"]
 
@@ -61,8 +61,10 @@ class UserRoles:
                     "see to the bucket's content, before this account can use it",
                     reason="conflict",
                 )
-            iam.update_assume_role_policy(RoleName=name, PolicyDocument=policy_text(trust))
-            _log.info("Changed who may assume the role %s", name)
+            wider = widened(trust, there)
+            if wider != there:
+                iam.update_assume_role_policy(RoleName=name, PolicyDocument=policy_text(wider))
+                _log.info("Changed who may assume the role %s", name)
         permission = permission_policy(
             bucket_name(self._settings, username),
             self._settings.storage.scratch_bucket,

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from taccuino.engines.firewall import edge_ports, resolvers, ruleset
+from taccuino.engines.firewall import (
+    edge_ports,
+    leads_here,
+    neighbour_ports,
+    resolvers,
+    ruleset,
+)
 from taccuino.settings import Settings
 
 
@@ -53,6 +59,38 @@ def test_nft_reads_it() -> None:
     if b"Operation not permitted" in done.stderr:
         pytest.skip("nft --check needs root")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "issuer", "ports"),
+    [
+        (None, None, ()),
+        ("http://here:7480", "https://elsewhere:8443/", (7480,)),
+        ("https://here", "http://here/realms/x", (80, 443)),
+        ("https://rgw.example.org", "https://here:8443", (8443,)),
+    ],
+)
+def test_services_on_this_host_are_reached(
+    endpoint: str | None, issuer: str | None, ports: tuple[int, ...]
+) -> None:
+    settings = Settings.parse(
+        {"storage": {"endpoint": endpoint}, "iam": {"issuer": issuer, "client_id": "x"}}
+    )
+    assert neighbour_ports(settings, lambda host: host == "here") == ports
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("192.0.2.77", False),
+        ("no.such.name.invalid", False),
+    ],
+)
+def test_leads_here(host: str, expected: bool) -> None:
+    assert leads_here(host) is expected
 
 
 def test_edge_ports() -> None:

@@ -13,6 +13,7 @@ from taccuino.storage.policies import (
     provider_arn,
     subjects,
     trust_policy,
+    widened,
 )
 
 
@@ -111,3 +112,26 @@ def test_thumbprints_are_of_signing_keys_each_once() -> None:
     ]
     # SHA-1 of "hello"
     assert thumbprints({"keys": keys}) == ("AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D",)
+
+
+@pytest.mark.parametrize(
+    ("there", "audiences"),
+    [
+        (trust_policy("https://a.org/", "s", ["other"]), ["mine", "other"]),
+        (trust_policy("https://a.org/", "s", ["mine", "other"]), ["mine", "other"]),
+        (trust_policy("https://b.org/", "s", ["other"]), ["mine"]),
+        ({"Statement": []}, ["mine"]),
+        (None, ["mine"]),
+    ],
+)
+def test_another_service_keeps_its_audience(there: object, audiences: list[str]) -> None:
+    ours = trust_policy("https://a.org/", "s", ["mine"])
+    assert widened(ours, there) == trust_policy("https://a.org/", "s", audiences)
+
+
+def test_users_make_their_bucket_only_where_nobody_else_does() -> None:
+    made, own = (
+        permission_policy("b", "scratch", "u/", may_create=may)["Statement"][0]
+        for may in (False, True)
+    )
+    assert set(own["Action"]) - set(made["Action"]) == {"s3:CreateBucket"}
