@@ -1,9 +1,12 @@
-"""What the front end does by itself, which is not the user's activity.
+"""What counts as the user's activity, and what a page does by itself.
 
-Jupyter Server takes every request of its API for activity unless its handler says otherwise or
-it comes with the argument ``no_track_activity``. A JupyterLab page that nobody touches would
-keep its server alive for ever: the status bar asks for the memory in use every few seconds, and
-the layout is saved. Such requests get that argument here, on their way to their handlers.
+Jupyter Server takes every answered request of its API for activity, unless the handler says
+otherwise or the request has the argument ``no_track_activity``. A visible JupyterLab page that
+nobody touches would keep its server alive for ever: every ten seconds it asks for the lists of
+files, kernels, sessions, terminals and workspaces and saves its layout, and more often for the
+memory in use (seen with JupyterLab 4.6). So a request that only reads is no activity here, and
+neither is saving the layout: they get that argument on their way to their handlers. Kernels and
+terminals count what passes through them, as ever.
 """
 
 from __future__ import annotations
@@ -16,10 +19,7 @@ from tornado.routing import AnyMatches, Router, Rule
 
 __all__ = ["ignore_background_requests", "is_background"]
 
-_BACKGROUND = (
-    ("GET", re.compile(r"/api/metrics/v1(/|$)")),  # jupyter-resource-usage
-    ("PUT", re.compile(r"/lab/api/workspaces/")),
-)
+_LAYOUT = re.compile(r"/lab/api/workspaces/[^/]+$")
 _UNTRACKED_MESSAGES = ("usage_request", "usage_reply")  # to kernels; jupyter-resource-usage's
 
 
@@ -32,10 +32,8 @@ class _BackgroundMarker(Router):
 
 
 def is_background(method: str, path: str) -> bool:
-    """Whether the front end sends this request by itself, whoever looks at the page."""
-    return any(
-        method == its_method and pattern.search(path) for its_method, pattern in _BACKGROUND
-    )
+    """Whether a page sends this request by itself, as far as one can see."""
+    return method in ("GET", "HEAD") or (method == "PUT" and bool(_LAYOUT.search(path)))
 
 
 def ignore_background_requests(serverapp: Any) -> None:

@@ -28,12 +28,36 @@ except urllib.error.HTTPError as error:
     print(error.code, "null")
 """
 
+# The stand-in, but for the notices: those of the file, which a test may write.
+_HUB = """
+import http.server, json, pathlib, sys
+program = {"__name__": "stand_in_hub"}
+exec(sys.argv[1], program)
+class Hub(program["_Hub"]):
+    def do_GET(self):
+        file = pathlib.Path("/tmp/notices.json")
+        if "/servers/notices" in self.path and file.exists():
+            self._answer(200, {"notices": json.loads(file.read_text())})
+        else:
+            super().do_GET()
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Hub).serve_forever()
+"""
+
 
 class NotebookContainer:
     """Started on entry, with no network but its own loopback; removed on exit."""
 
-    def __init__(self, store: ImageStore, workarea: Path, name: str) -> None:
+    def __init__(
+        self,
+        store: ImageStore,
+        workarea: Path,
+        name: str,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.store, self.workarea, self.name = store, workarea, name
+        self.environment = environment or {}
+        for parent in (workarea, *list(workarea.parents)[:2]):
+            parent.chmod(0o711)  # the container's user has to come by
 
     def __enter__(self) -> Self:
         os.chown(self.workarea, UID + 1000, UID + 1000)
@@ -42,6 +66,7 @@ class NotebookContainer:
             "TACCUINO_STORAGE_FAULTS": json.dumps([FAULT]),
             "MEM_LIMIT": str(512 * 1024**2),
         }
+        environment |= self.environment
         file = self.workarea.with_suffix(".env")
         file.write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
         mapping = f"0:{UID}:65536"
@@ -54,7 +79,7 @@ class NotebookContainer:
             what="starting a notebook server",
         )
         self.run_seconds = time.monotonic() - began
-        hub = ("python3", "-c", _program("stand_in_hub"), str(_HUB_PORT))
+        hub = ("python3", "-c", _HUB, _program("stand_in_hub"), str(_HUB_PORT))
         self.store.podman("exec", "--detach", self.name, *hub, what="starting the stand-in")
         return self
 
@@ -75,6 +100,22 @@ class NotebookContainer:
         """What the hub was told."""
         answer = self.fetch(f"http://127.0.0.1:{_HUB_PORT}/seen")[1]
         return [event["phase"] for event in answer["events"]]
+
+    def last_activity(self) -> str:
+        """When the server was last in use, as it says itself; asking is no use."""
+        return str(self.get("/api/status")[1]["last_activity"])
+
+    def tell_notices(self, *notices: dict[str, str]) -> None:
+        """What the hub answers from now on when the server asks for notices."""
+        self.shell(f"cat > /tmp/notices.json <<'END'\n{json.dumps(notices)}\nEND\n")
+
+    @property
+    def network_namespace(self) -> str:
+        """A path that names the container's network, for ``nsenter``."""
+        pid = self.store.podman(
+            "inspect", "--format", "{{.State.Pid}}", self.name, what="its pid"
+        )
+        return f"/proc/{pid.strip()}/ns/net"
 
     def wait_until_ready(self, limit: float = 60) -> None:
         end = time.monotonic() + limit

@@ -27,8 +27,6 @@ def server(
     store: ImageStore, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[NotebookContainer]:
     workarea = tmp_path_factory.mktemp("workarea")
-    for parent in (workarea, *list(workarea.parents)[:2]):
-        parent.chmod(0o711)  # the container's user has to come by
     with NotebookContainer(store, workarea, "taccuino-test-server") as running:
         running.wait_until_ready()
         yield running
@@ -124,8 +122,6 @@ def test_the_front_end_is_installed_and_allowed(server: NotebookContainer) -> No
 
 
 def test_a_stop_is_quick_and_clean(store: ImageStore, tmp_path: Path) -> None:
-    for parent in (tmp_path, *list(tmp_path.parents)[:2]):
-        parent.chmod(0o711)
     with NotebookContainer(store, tmp_path, "taccuino-test-stop") as running:
         running.wait_until_ready()
         began = time.monotonic()

@@ -15,11 +15,12 @@ from taccuino.server.activity import ignore_background_requests, is_background
     ("method", "path", "background"),
     [
         ("GET", "/user/a/api/metrics/v1", True),
-        ("GET", "/user/a/api/metrics/v1/kernel_usage/get_usage/0b1", True),
+        ("GET", "/user/a/api/contents", True),
+        ("HEAD", "/user/a/api/contents/notes.ipynb", True),
         ("PUT", "/user/a/lab/api/workspaces/default", True),
         ("DELETE", "/user/a/lab/api/workspaces/default", False),
         ("PUT", "/user/a/api/contents/notes.ipynb", False),
-        ("GET", "/user/a/api/contents/api/metrics/v1x", False),
+        ("PUT", "/user/a/api/contents/lab/api/workspaces/notes/x", False),
         ("POST", "/user/a/api/kernels", False),
         ("PUT", "/user/a/lab/api/settings/x", False),
     ],
@@ -31,6 +32,9 @@ def test_background_requests(method: str, path: str, background: bool) -> None:
 class _Handler(RequestHandler):
     def get(self) -> None:
         self.finish(self.get_argument("no_track_activity", "counts"))
+
+    def post(self) -> None:
+        self.get()
 
 
 class TestTheMarker(AsyncHTTPTestCase):
@@ -44,9 +48,9 @@ class TestTheMarker(AsyncHTTPTestCase):
         return application
 
     def test_the_handlers_are_found_as_before(self) -> None:
-        assert self.fetch("/a/api/metrics/v1").body == b"1"
-        assert self.fetch("/a/api/kernels").body == b"counts"
-        assert self.fetch("/later").body == b"counts"
+        assert self.fetch("/a/api/kernels").body == b"1"
+        assert self.fetch("/a/api/kernels", method="POST", body="").body == b"counts"
+        assert self.fetch("/later").body == b"1"
 
     def test_messages_that_ask_for_memory_in_use_do_not_count(self) -> None:
         assert "usage_request" in self.kernels.untracked_message_types

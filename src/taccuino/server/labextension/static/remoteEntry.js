@@ -8,6 +8,7 @@
   'use strict';
 
   const POLL_SECONDS = 15;
+  const HIDDEN_POLL_SECONDS = 60; // the warning of an idle server must be there on coming back
   let shared;
 
   /** A module that JupyterLab shares, whichever version it has. */
@@ -147,8 +148,9 @@
           banner = new Banner();
           browser.layout.insertWidget(0, banner);
         }
+        let timer;
         const poll = async () => {
-          const answer = document.hidden ? undefined : await request('notices', {});
+          const answer = await request('notices', {});
           if (answer) {
             const forBanner = banner ? answer.notices.filter(notice => notice.banner) : [];
             if (banner) {
@@ -156,10 +158,11 @@
             }
             notifications.update(answer.notices.filter(notice => !forBanner.includes(notice)));
           }
+          clearTimeout(timer);
+          timer = setTimeout(poll, (document.hidden ? HIDDEN_POLL_SECONDS : POLL_SECONDS) * 1000);
         };
         void app.restored.then(() => {
           void poll();
-          setInterval(poll, POLL_SECONDS * 1000);
           document.addEventListener('visibilitychange', () => void poll());
         });
       }
