@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -96,9 +97,16 @@ def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Table:
 def check(
     file: Annotated[Path | None, typer.Argument(help="A settings file (TOML).")] = None,
 ) -> None:
-    """Check the settings and this machine; each fault is named with its mend."""
+    """Check the settings and this machine; each fault is named with its mend.
+
+    What others run (the IAM, the object storage) is asked too: a doubt about that is a
+    warning, since the service starts without them.
+    """
     settings = Settings.load(file)
-    if faults := local.check(settings):
+    faults = local.check(settings)
+    for warning in asyncio.run(local.warnings(settings)):
+        _console.print(f"warning: {warning}", markup=False)
+    if faults:
         raise SettingsError(str(file or "this machine"), faults)
     _console.print("no faults")
 

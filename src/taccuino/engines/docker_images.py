@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import docker
-import requests
-from docker.errors import DockerException, ImageNotFound
+from typing import TYPE_CHECKING
 
 from taccuino.errors import TaccuinoError
+
+if TYPE_CHECKING:
+    import docker
 
 __all__ = ["DockerImages", "DockerImagesError"]
 
@@ -35,6 +35,8 @@ class DockerImages:
         DockerImagesError
             If the daemon can't be asked.
         """
+        from docker.errors import ImageNotFound
+
         with self._client("asked for its images") as client:
             try:
                 found = client.inspect_image(reference)  # type: ignore[no-untyped-call]
@@ -50,6 +52,8 @@ class DockerImages:
         DockerImagesError
             If the daemon does not take it.
         """
+        from docker.errors import DockerException
+
         with self._client("given an image") as client, archive.open("rb") as stream:
             # The answer is a stream, and an error one of its lines: docker-py raises none.
             for line in client.load_image(stream):  # type: ignore[no-untyped-call]
@@ -58,11 +62,14 @@ class DockerImages:
 
     @contextmanager
     def _client(self, what: str) -> Iterator[docker.APIClient]:
+        import docker  # here, as in all of this: few commands need it, and it takes 60 ms
+        import requests
+
         client: docker.APIClient | None = None
         try:
             client = docker.APIClient(base_url=f"unix://{self._socket}", timeout=_SECONDS)
             yield client
-        except (DockerException, requests.exceptions.RequestException, OSError) as error:
+        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             raise DockerImagesError(
                 f"engine.socket: the Docker at {self._socket} could not be {what} ({error}); "
                 "is it running, and does it have room?"

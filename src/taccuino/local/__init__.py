@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .checks import check
 from .lifecycle import down, purge, up
+from .outlook import warnings
 from .podman import podman_command, podman_environment, write_podman_files
 from .resolve import load, resolve
 from .service import Service
@@ -31,5 +32,6 @@ __all__ = [
     "service_names",
     "status",
     "up",
+    "warnings",
     "write_podman_files",
 ]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import stat
 from pathlib import Path
 
+from taccuino.engines.base_image import BASE_IMAGE
 from taccuino.errors import Fault
 from taccuino.settings import Settings, format_size
+from taccuino.storage.errors import StorageError
+from taccuino.storage.names import bucket_name, role_name
+
+from .probe import socket_answers
 
 __all__ = ["check", "passable"]
 
@@ -33,6 +39,7 @@ def check(settings: Settings) -> list[Fault]:
     return [
         *_programs(settings),
         *_files(settings),
+        *_names(settings),
         *_engine(settings),
         *_state_directory(settings.state_dir),
     ]
@@ -40,7 +47,8 @@ def check(settings: Settings) -> list[Fault]:
 
 def _programs(settings: Settings) -> list[Fault]:
     needed = dict(_PROGRAMS)
-    if settings.engine.kind == "podman":
+    makes_base = any(image.reference == BASE_IMAGE for image in settings.images)
+    if settings.engine.kind == "podman" or makes_base:  # which podman makes for Docker too
         needed |= _PODMAN
     if settings.embedded_storage:
         needed |= _CEPH
@@ -78,14 +86,45 @@ def _files(settings: Settings) -> list[Fault]:
         ):
             mend = "put the chain and its key into one PEM file"
             faults.append(Fault(key, f"{path} has no certificate or no private key", mend))
+        if key == "iam.client_secret_file" and not text.strip():
+            faults.append(Fault(key, f"{path} is empty", "write the client's secret into it"))
+        if key == "storage.admin_credentials_file" and not _has_keys(text):
+            mend = 'write {"access_key": "...", "secret_key": "..."} into it'
+            faults.append(Fault(key, f"{path} holds no keys", mend))
+    return faults
+
+
+def _has_keys(text: str) -> bool:
+    try:
+        keys = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(keys, dict) and all(
+        isinstance(keys.get(name), str) and keys[name] for name in ("access_key", "secret_key")
+    )
+
+
+def _names(settings: Settings) -> list[Fault]:
+    """Whether the templates of names in the object storage give some that S3 takes."""
+    faults = []
+    for key, name in (("storage.bucket", bucket_name), ("storage.role_arn", role_name)):
+        try:
+            name(settings, "somebody")
+        except StorageError as error:
+            problem, _, mend = str(error).removeprefix(f"{key}: ").partition("; ")
+            faults.append(Fault(key, problem, mend or "see the settings' reference"))
     return faults
 
 
 def _engine(settings: Settings) -> list[Fault]:
     engine = settings.engine
-    if engine.kind == "docker" and not (engine.socket and engine.socket.is_socket()):
-        mend = "start Docker, or name its socket"
+    if engine.kind != "docker" or engine.socket is None:
+        return []
+    mend = "start Docker, or name its socket"
+    if not engine.socket.is_socket():
         return [Fault("engine.socket", f"{engine.socket} is no socket", mend)]
+    if not socket_answers(engine.socket, "/_ping"):
+        return [Fault("engine.socket", f"no Docker answers at {engine.socket}", mend)]
     return []
 
 
