@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from botocore import UNSIGNED
 from botocore.config import Config
@@ -18,11 +21,22 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sts import STSClient
 
-__all__ = ["StorageClients", "s3_client"]
+__all__ = ["StorageClients", "off_loop", "s3_client"]
+
+_T = TypeVar("_T")
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 20
 _ATTEMPTS = 3
+_THREADS = ThreadPoolExecutor(16, thread_name_prefix="storage")
+
+
+async def off_loop(call: Callable[[], _T]) -> _T:
+    """Run one of boto3's blocking calls in a thread.
+
+    The threads are the storage's own: while it hangs, nothing else waits for one.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, call)
 
 
 def _config(**options: Any) -> Config:

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from taccuino.settings import Settings
 
-from .clients import StorageClients, s3_client
+from .clients import StorageClients, off_loop, s3_client
 from .errors import StorageError, is_missing, storage_error
 from .issuer import PublishedIssuer, published_issuer
 from .names import bucket_name, own_role, scratch_prefix
@@ -236,7 +236,7 @@ class BucketProvisioner:
             except (ClientError, BotoCoreError) as error:
                 raise storage_error(error, action, self._settings.storage.endpoint) from error
 
-        return await asyncio.to_thread(guarded)
+        return await off_loop(guarded)
 
 
 def _found(ask: Callable[[], object]) -> bool:

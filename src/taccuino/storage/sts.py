@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import datetime as dt
 import json
@@ -14,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from taccuino.settings import Settings
 
-from .clients import StorageClients
+from .clients import StorageClients, off_loop
 from .errors import StorageError, storage_error
 from .names import role_arn, storage_name
 
@@ -64,7 +63,7 @@ class StorageTokenService:
             With a reason: ``denied`` (no such role, or the token is not for it),
             ``expired_token``, ``unreachable`` or ``refused``.
         """
-        return await asyncio.to_thread(self._assume, username, access_token)
+        return await off_loop(lambda: self._assume(username, access_token))
 
     def _assume(self, username: str, access_token: str) -> Credentials:
         settings = self._settings.storage
