@@ -1,4 +1,4 @@
-"""What a user is told inside their notebook server: idleness, uploads, the last failure.
+"""What a user is told inside their notebook server: storage, memory, idleness, a failure.
 
 Pure: facts in, notices out. A notice's ``id`` stays the same while it means the same, so that a
 notice that was dismissed is not shown again.
@@ -47,6 +47,8 @@ class ServerFacts:
     uploads_pending: int = 0
     last_failure: Mapping[str, Any] | None = field(default=None)
     """Why the server before this one ended: ``message`` and ``at``."""
+    told: Sequence[Notice] = ()
+    """What the spawner has to say, such as that a process was ended for want of memory."""
 
 
 def seconds_until_culled(
@@ -71,7 +73,13 @@ def seconds_until_culled(
 
 def notices(facts: ServerFacts, culling: CullingSettings) -> list[Notice]:
     """What to tell the user of a server, the gravest first."""
-    found = [*_uploads(facts), *_storage(facts), *_stopping(facts, culling), *_failure(facts)]
+    found = [
+        *_uploads(facts),
+        *_storage(facts),
+        *facts.told,
+        *_stopping(facts, culling),
+        *_failure(facts),
+    ]
     order = ("error", "warning", "info")
     return sorted(found, key=lambda notice: order.index(notice.level))
 
@@ -121,7 +129,8 @@ def _uploads(facts: ServerFacts) -> list[Notice]:
 def _storage(facts: ServerFacts) -> list[Notice]:
     if not facts.fault:
         return []
-    return [Notice(f"storage-{_mark(facts.fault)}", "error", facts.fault)]
+    text = f"{facts.fault} It is tried again by itself; your server need not be restarted."
+    return [Notice(f"storage-{_mark(facts.fault)}", "error", text)]
 
 
 def _failure(facts: ServerFacts) -> list[Notice]:

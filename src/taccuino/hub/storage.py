@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from taccuino.engines import Attachment, Bind
@@ -25,12 +27,24 @@ from taccuino.storage import (
 )
 from taccuino.storage.mount_client import MountPlaneClient, MountPlaneError, MountRequest
 
-__all__ = ["HubStorage", "StorageBackend", "server_endpoint", "storage_environment"]
+__all__ = ["HubStorage", "StorageBackend", "refusal", "server_endpoint", "storage_environment"]
 
 log = logging.getLogger(__name__)
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _COMES_BACK = "It appears in your running server by itself once that is mended."
+_REFUSALS = {
+    "unreachable": "the object storage can't be reached",
+    "issuer": "the identity service can't be reached",
+    "denied": "the object storage refuses your account",
+    "expired_token": "the object storage refuses your login",
+    "conflict": "the bucket or role of your name belongs to somebody else",
+}
+_TEMPORARY = {"unreachable", "issuer"}
+_CREDENTIALS_SECONDS = 8.0  # the mount plane waits ten
+_AFTER_A_FAULT_SECONDS = 3.0
+
+_mounting: set[asyncio.Task[tuple[bool, str | None]]] = set()
 
 
 class StorageBackend:
@@ -41,6 +55,12 @@ class StorageBackend:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._unprepared: set[str] = set()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """The same: traitlets copies what is configured, and there is one for the hub."""
+        return self
 
     @cached_property
     def provisioner(self) -> BucketProvisioner:
@@ -72,31 +92,55 @@ class StorageBackend:
     async def credentials(self, user: Any) -> Credentials:
         """The storage credentials of JupyterHub's ``User``.
 
+        They may have to be prepared for yet: the storage was away when the server started.
+
         Raises
         ------
         GrantFailure, StorageError
-            If the IAM gives no token, or the storage no credentials.
+            If the IAM gives no token, or the storage no credentials; also if it takes longer
+            than those who ask wait.
         """
-
-        async def token() -> str:
-            return (await self.access_token(user)).value
-
-        return await self._cache.get(user.name, token)
+        async with patience(_CREDENTIALS_SECONDS):
+            if user.name in self._unprepared:
+                await self.prepare(user)
+            return await self._credentials(user)
 
     async def prepare(self, user: Any) -> None:
         """Make the user's bucket and role, and be sure that they work.
+
+        It is done once for all who ask at the same time, and to its end though they go away.
 
         Raises
         ------
         GrantFailure, StorageError
             If they can't be had.
         """
+        task = self._under_way.get(user.name)
+        if task is None:
+            task = self._under_way[user.name] = asyncio.create_task(self._prepare(user))
+            task.add_done_callback(lambda done: self._prepared(user.name, done))
+        await asyncio.shield(task)
+
+    async def _prepare(self, user: Any) -> None:
         if self.provisioner.administers:
             subject = (await self.access_token(user)).subject
             await self.provisioner.ensure_user(user.name, subject, await _email(user))
-            await self.credentials(user)
+            await self._credentials(user)
         else:
-            await self.provisioner.ensure_own_bucket(user.name, await self.credentials(user))
+            await self.provisioner.ensure_own_bucket(user.name, await self._credentials(user))
+
+    def _prepared(self, username: str, task: asyncio.Task[None]) -> None:
+        del self._under_way[username]
+        if task.cancelled() or task.exception():
+            self._unprepared.add(username)
+        else:
+            self._unprepared.discard(username)
+
+    async def _credentials(self, user: Any) -> Credentials:
+        async def token() -> str:
+            return (await self.access_token(user)).value
+
+        return await self._cache.get(user.name, token)
 
 
 async def _email(user: Any) -> str | None:
@@ -152,21 +196,36 @@ class HubStorage:
         )
 
     async def _mount_object_storage(self, request: MountRequest) -> tuple[str, ...]:
-        """Prepare the bucket and mount it; the faults, in sentences for the user."""
+        """Prepare the bucket and mount it; the faults, in sentences for the user.
+
+        Where the bucket can't be prepared, the mount most likely comes later, and the server
+        does not wait for it; but the files may also be mounted still.
+        """
         fault: str | None = None
         try:
-            await self._backend.prepare(self._user)
+            async with patience(self._backend.settings.mount_plane.ready_timeout):
+                await self._backend.prepare(self._user)
         except (GrantFailure, StorageError) as error:
             log.warning("The bucket of %s is not prepared: %s", request.username, error)
             fault = storage_fault(error)
+        mounting = asyncio.create_task(self._mount(request))
+        _mounting.add(mounting)
+        mounting.add_done_callback(_mounting.discard)
+        await asyncio.wait({mounting}, timeout=_AFTER_A_FAULT_SECONDS if fault else None)
+        if not mounting.done():
+            return (fault,) if fault else ()
+        mounted, found = mounting.result()
+        fault = found if mounted else fault or found
+        return (fault,) if fault else ()
+
+    async def _mount(self, request: MountRequest) -> tuple[bool, str | None]:
+        """Whether the object storage is mounted, and its fault."""
         try:
             status = await self._backend.mount_plane.mount(request)
         except MountPlaneError as error:
             log.exception("The mount plane failed for %s", request.username)
-            return (storage_fault(error),)
-        if status.state == "mounted":
-            fault = status.fault
-        return tuple(text for text in (fault or status.fault,) if text)
+            return False, storage_fault(error)
+        return status.state == "mounted", status.fault
 
     async def detach(self, username: str, report: Callable[[str], None]) -> None:
         """Wait for the uploads, for a while, and unmount; what is left goes on by itself."""
@@ -176,22 +235,37 @@ class HubStorage:
         await plane.unmount(name, drain=False)
 
 
+@asynccontextmanager
+async def patience(seconds: float) -> AsyncIterator[None]:
+    """Wait for the storage for as long.
+
+    Raises
+    ------
+    StorageError
+        With the reason ``unreachable``, when it takes longer.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        text = f"the object storage gave no answer within {seconds:g} s"
+        raise StorageError(text, reason="unreachable") from None
+
+
+def refusal(error: TaccuinoError) -> str:
+    """Why the storage can't be had, as a clause that a user understands; logs have the rest."""
+    if isinstance(error, StorageError):
+        return _REFUSALS.get(error.reason, "the object storage answered with an error")
+    return "the service that gives access to it failed"
+
+
 def storage_fault(error: TaccuinoError) -> str:
     """Why ``cloud_storage`` is not there, for its user."""
     if isinstance(error, GrantFailure):
         return f"Your cloud_storage is not connected. {error.user_message}"
-    if isinstance(error, StorageError) and error.reason in {"unreachable", "issuer"}:
-        away = "object storage" if error.reason == "unreachable" else "identity service"
-        return f"Your cloud_storage is missing: the {away} can't be reached. {_COMES_BACK}"
-    if isinstance(error, StorageError) and error.reason == "conflict":
-        return (
-            "Your cloud_storage is missing: the bucket or role of your name belongs to "
-            "somebody else. Please tell the operators of this service."
-        )
-    return (
-        "Your cloud_storage is missing: the object storage refused to prepare your bucket. "
-        f"Please tell the operators of this service. {_COMES_BACK}"
-    )
+    temporary = isinstance(error, StorageError) and error.reason in _TEMPORARY
+    mend = "" if temporary else "Please tell the operators of this service. "
+    return f"Your cloud_storage is missing: {refusal(error)}. {mend}{_COMES_BACK}"
 
 
 def server_endpoint(settings: Settings) -> str:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from traitlets.config import Config
 
 from taccuino.hub.storage import (
     HubStorage,
     StorageBackend,
+    patience,
     server_endpoint,
     storage_environment,
     storage_fault,
@@ -51,7 +55,8 @@ def test_the_environment_names_what_is_the_users_own():
         (StorageError("x", reason="unreachable"), "the object storage can't be reached"),
         (StorageError("x", reason="issuer"), "the identity service can't be reached"),
         (StorageError("x", reason="conflict"), "belongs to somebody else"),
-        (StorageError("secret detail", reason="denied"), "refused to prepare your bucket"),
+        (StorageError("secret detail", reason="denied"), "refuses your account"),
+        (StorageError("secret detail"), "answered with an error"),
     ],
 )
 def test_each_fault_has_its_sentence(error, said):
@@ -168,6 +173,33 @@ class StandInUser:
         return self.auth_state
 
 
+class StandInProvisioner:
+    administers = True
+
+    def __init__(self):
+        self.made = []
+        self.error = None
+        self.waiting = asyncio.Event()
+        self.waiting.set()
+
+    async def ensure_user(self, *owner):
+        await self.waiting.wait()
+        if self.error:
+            raise self.error
+        self.made.append(owner)
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    async def credentials(self, user):
+        return f"credentials of {user.name}"
+
+    monkeypatch.setattr(StorageBackend, "_credentials", credentials)
+    backend = StorageBackend(Settings())
+    backend.provisioner = StandInProvisioner()
+    return backend
+
+
 @pytest.mark.parametrize(
     ("auth_state", "email"),
     [
@@ -177,25 +209,42 @@ class StandInUser:
         (None, None),
     ],
 )
-async def test_the_bucket_is_made_for_an_account_and_its_address(
-    monkeypatch, auth_state, email
-):
-    made = []
-
-    class Provisioner:
-        administers = True
-
-        async def ensure_user(self, *owner):
-            made.append(owner)
-
-    async def credentials(self, user):
-        return None
-
-    monkeypatch.setattr(StorageBackend, "credentials", credentials)
-    backend = StorageBackend(Settings())
-    backend.provisioner = Provisioner()
+async def test_the_bucket_is_made_for_an_account_and_its_address(backend, auth_state, email):
     await backend.prepare(StandInUser(auth_state))
-    assert made == [("ana", "subject-of-ana", email)]
+    assert backend.provisioner.made == [("ana", "subject-of-ana", email)]
+
+
+async def test_what_could_not_be_prepared_is_when_credentials_are_asked_for(backend):
+    ana, provisioner = StandInUser(None), backend.provisioner
+    provisioner.error = StorageError("x", reason="unreachable")
+    for ask in (backend.prepare, backend.credentials):
+        with pytest.raises(StorageError):
+            await ask(ana)
+    provisioner.error = None
+    assert await backend.credentials(ana) == "credentials of ana"
+    assert len(provisioner.made) == 1
+    await backend.credentials(ana)
+    assert len(provisioner.made) == 1, "it is prepared by now"
+
+
+def test_a_configured_backend_stays_the_same():
+    c = Config()
+    c.JupyterHub.tornado_settings = {"backend": StorageBackend(Settings())}
+    assert deepcopy(c).JupyterHub.tornado_settings == c.JupyterHub.tornado_settings
+
+
+async def test_all_who_ask_wait_for_one_preparation_which_outlives_them(backend):
+    ana, provisioner = StandInUser(None), backend.provisioner
+    provisioner.waiting.clear()
+    with pytest.raises(StorageError) as caught:
+        async with patience(0.01):
+            await backend.prepare(ana)
+    assert caught.value.reason == "unreachable"
+    again = asyncio.create_task(backend.prepare(ana))
+    await asyncio.sleep(0)
+    provisioner.waiting.set()
+    await again
+    assert len(provisioner.made) == 1
 
 
 def test_an_access_token_is_not_shown():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from taccuino.hub.notices import ServerFacts, notices, seconds_until_culled
+from taccuino.hub.notices import Notice, ServerFacts, notices, seconds_until_culled
 from taccuino.settings import CullingSettings
 
 NOW = 1_000_000.0
@@ -77,8 +77,13 @@ def test_uploads_and_storage_come_first_and_say_what_is_safe():
     assert [notice.level for notice in found] == ["error", "error", "warning", "info"]
     assert "a.txt: quota exceeded (and 1 more)" in found[0].message
     assert "safe on this machine" in found[0].message
-    assert found[1].message == "The object storage is away."
+    assert found[1].message.startswith("The object storage is away. It is tried again")
     assert "500 files" in found[3].message
+
+
+def test_what_the_spawner_tells_is_passed_on():
+    told = Notice("oom-1", "warning", "A process needed more than the server's memory.")
+    assert notices(facts(told=[told], uploads_pending=500), CULLING)[0] == told
 
 
 @pytest.mark.parametrize(("age", "count"), [(60, 1), (2 * 86400, 0)])

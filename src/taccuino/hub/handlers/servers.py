@@ -14,7 +14,7 @@ from jupyterhub.user import User
 from tornado import web
 
 from taccuino.hub.activity import Activity, ask_activity, epoch
-from taccuino.hub.notices import ServerFacts, notices, seconds_until_culled
+from taccuino.hub.notices import Notice, ServerFacts, notices, seconds_until_culled
 from taccuino.hub.storage import StorageBackend
 from taccuino.naming import slug
 from taccuino.settings import Settings
@@ -98,6 +98,9 @@ class NoticesHandler(_ServersHandler):
             upload_errors=mount.upload_errors if mount else (),
             uploads_pending=mount.uploads_pending if mount else 0,
             last_failure=getattr(spawner, "last_failure", None),
+            told=[Notice(**notice) for notice in spawner.notices()]
+            if hasattr(spawner, "notices")
+            else (),
         )
         found = [notice.as_json() for notice in notices(facts, self.culling)]
         self.finish({"notices": found})

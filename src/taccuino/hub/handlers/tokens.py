@@ -17,6 +17,7 @@ from jupyterhub.user import User
 from tornado import web
 
 from taccuino.errors import TaccuinoError
+from taccuino.hub.storage import refusal
 from taccuino.iam.failures import GrantFailure
 
 __all__ = [
@@ -106,8 +107,11 @@ class _BrokerHandler(APIHandler):
 
     def refuse(self, error: TaccuinoError) -> None:
         """Answer with an error's sentence, and its reason where the IAM gave one."""
-        reason = error.reason if isinstance(error, GrantFailure) else None
-        message = error.user_message if isinstance(error, GrantFailure) else str(error)
+        if isinstance(error, GrantFailure):
+            reason, message = error.reason, error.user_message
+        else:
+            words = refusal(error)
+            reason, message = None, f"{words[0].upper()}{words[1:]}."
         status = 503 if reason in {None, "unreachable"} else 403
         self.set_status(status)
         body = {"status": status, "message": message}

@@ -153,20 +153,21 @@ class CredentialSource:
                 raise CredentialError(await _refusal(response))
         except TimeoutError:
             raise CredentialError(
-                "There are no storage credentials: the hub gave no answer in time."
+                "Your cloud_storage is not connected: the hub gave no answer in time."
             ) from None
         except aiohttp.ClientError as error:
             raise CredentialError(
-                f"There are no storage credentials: the hub can't be reached ({error})."
+                f"Your cloud_storage is not connected: the hub can't be reached ({error})."
             ) from error
         except OSError as error:
             raise CredentialError(
-                f"There are no storage credentials: {self._token_file} can't be read "
+                f"Your cloud_storage is not connected: {self._token_file} can't be read "
                 f"({error.strerror})."
             ) from error
         except ValueError as error:
             raise CredentialError(
-                f"There are no storage credentials: the hub's answer can't be read ({error})."
+                "Your cloud_storage is not connected: the hub's answer can't be read "
+                f"({error})."
             ) from None
 
 
@@ -177,5 +178,6 @@ async def _refusal(response: aiohttp.ClientResponse) -> str:
         message = str(answer["message"]).strip()
     except (aiohttp.ContentTypeError, ValueError, KeyError, TypeError):
         message = ""
-    detail = message or f"the hub answered {response.status}"
-    return f"There are no storage credentials: {detail.rstrip('.')}."
+    if message:
+        return f"Your cloud_storage is not connected. {message.rstrip('.')}."
+    return f"Your cloud_storage is not connected: the hub answered {response.status}."

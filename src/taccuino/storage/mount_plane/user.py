@@ -80,6 +80,10 @@ class UserMounts:
         return self._settings.storage.endpoint or ""
 
     @property
+    def _doing(self) -> str:
+        return "; ".join(self._steps.values()) or "waiting for an earlier request"
+
+    @property
     def is_gone(self) -> bool:
         """Whether nothing is mounted, nothing waits for its upload, and nobody wants it."""
         return self._gone.is_set() and not self._record.wanted
@@ -100,8 +104,7 @@ class UserMounts:
             return await self.status()
         # It goes on; the keeper's next turn waits for it.
         work.add_done_callback(_report)
-        steps = "; ".join(self._steps.values()) or "waiting for an earlier request"
-        return await self.status(f"Not ready within {limit:g} s: {steps}.")
+        return await self.status(f"Not ready within {limit:g} s: {self._doing}.")
 
     async def drain(self, timeout: float) -> MountStatus:
         """Wait until all uploads are done, at most ``timeout`` seconds.
@@ -152,7 +155,7 @@ class UserMounts:
         elif usable and self._is_mounted(table, self._parts[0]):
             state = "mounted"
         elif not faults:
-            faults = ["The files are being made ready."]
+            faults = [f"Your cloud_storage is not connected yet: {self._doing}."]
         return MountStatus(
             slug=self.slug,
             state=state,
@@ -179,10 +182,8 @@ class UserMounts:
             found = await Rclone.adopt(self._record.rclone, self.paths, timeout=5.0)
             if found:
                 self._use(found)
-            log.info(
-                "%s: rclone %d %s", self.slug, self._record.rclone.pid,
-                "adopted" if found else "is gone",
-            )  # fmt: skip
+            what = "adopted" if found else "is gone"
+            log.info("%s: rclone %d %s", self.slug, self._record.rclone.pid, what)
         self._start_keeper()
         self._poke.set()
 
@@ -310,10 +311,8 @@ class UserMounts:
         same_ids = (old.uid, old.gid) == (request.uid, request.gid)
         if not same_ids:
             await asyncio.to_thread(workarea.detach, self.paths)
-        if same_ids and (old.bucket, old.scratch_bucket) == (
-            request.bucket,
-            request.scratch_bucket,
-        ):
+        buckets = (request.bucket, request.scratch_bucket)
+        if same_ids and (old.bucket, old.scratch_bucket) == buckets:
             return
         await self._unmount_cloud()
         await self._stop_rclone()

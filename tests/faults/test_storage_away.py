@@ -1,0 +1,123 @@
+"""The object storage is away: servers start without it, say so, and get it when it is back."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from support.instance import Instance
+from support.notebook import Notebook
+from support.person import Person
+
+pytestmark = pytest.mark.integration
+
+
+@contextlib.contextmanager
+def stopped(instance: Instance) -> Iterator[None]:
+    """The object storage's process is not there."""
+    socket = f"unix://{instance.state_dir}/supervisor/supervisor.sock"
+    control = [sys.executable, "-m", "supervisor.supervisorctl", "-s", socket]
+    subprocess.run([*control, "stop", "radosgw"], cwd="/", check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*control, "start", "radosgw"], cwd="/", check=True)
+
+
+@contextlib.contextmanager
+def hanging(instance: Instance) -> Iterator[None]:
+    """The object storage takes connections and answers nothing."""
+    process = instance.service("radosgw")
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def until(condition: Callable[[], object], limit: float, otherwise: Callable[[], str]) -> None:
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, otherwise()
+        time.sleep(0.5)
+
+
+def notices(person: Person) -> list[dict]:
+    """What JupyterLab shows."""
+    answer = person.api("GET", f"/user/{person.username}/taccuino/notices")
+    assert answer.status_code == 200, answer.text
+    return answer.json()["notices"]
+
+
+def of_the_storage(person: Person) -> list[str]:
+    return [told["message"] for told in notices(person) if told["banner"]]
+
+
+# In a new instance the administrator has no bucket yet: it is made when the storage is back.
+@pytest.mark.parametrize(("away", "username"), [(stopped, "ada"), (hanging, "alice")])
+def test_a_start_without_the_object_storage(
+    instance: Instance, away: Callable, username: str
+) -> None:
+    person = instance.person(username)
+    person.stop()
+    person.token  # noqa: B018 - got while all is well
+    try:
+        with away(instance):
+            began = time.monotonic()
+            events = person.start()
+            assert events[-1].get("ready"), events
+            assert time.monotonic() - began < 40
+            (fault,) = [event["message"] for event in events if event.get("level") == "warning"]
+            assert "cloud_storage" in fault
+            assert "can't be reached" in fault
+            assert "Traceback" not in fault
+            with Notebook(person) as notebook:
+                written = notebook.shell(f"echo lost > cloud_storage/{username}/x; echo $?")
+                assert written.splitlines()[-1] != "0", "it must not look as if it were kept"
+                assert notebook.shell("echo kept > local/x && cat local/x") == "kept\n"
+            until(
+                lambda: "can't be reached" in "".join(of_the_storage(person)),
+                40,
+                lambda: str(notices(person)),
+            )
+        instance.wait_until_ready()
+        with Notebook(person) as notebook:
+            until(
+                lambda: (
+                    notebook.shell(f"echo x > cloud_storage/{username}/x; echo $?") == "0\n"
+                ),
+                60,
+                lambda: notebook.shell("ls -l cloud_storage"),
+            )
+        until(lambda: not of_the_storage(person), 60, lambda: str(notices(person)))
+    finally:
+        person.stop()
+
+
+def test_the_object_storage_goes_and_comes_back_under_a_server(instance: Instance) -> None:
+    person = instance.person("alice")
+    person.stop()
+    try:
+        assert person.start()[-1].get("ready")
+        with Notebook(person) as notebook:
+            notebook.run("""
+import boto3, os
+file = open("/workarea/cloud_storage/alice/later.txt", "w")
+s3 = boto3.client("s3")
+""")
+            assert of_the_storage(person) == []
+            with stopped(instance):
+                notebook.run("file.write('written meanwhile'); file.close()")
+                until(lambda: of_the_storage(person), 60, lambda: str(notices(person)))
+            until(lambda: not of_the_storage(person), 60, lambda: str(notices(person)))
+            bucket = "Bucket=os.environ['TACCUINO_BUCKET']"
+            read = f"print(s3.get_object({bucket}, Key='later.txt')['Body'].read())"
+            assert "written meanwhile" in notebook.run(read)
+    finally:
+        person.stop()
