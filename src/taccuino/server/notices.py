@@ -33,7 +33,10 @@ class NoticeBoard:
         self._from_hub: list[dict[str, Any]] = []
         self._asked = -_HUB_INTERVAL
         self._task: asyncio.Task[None] | None = None
-        self._kills_before = memory_kills() or 0
+        kills = memory_kills()
+        self._kills_before = kills or 0
+        # What the hub says too, and is not said twice.
+        self._own_topics = () if kills is None else ("oom-",)
 
     def notices(self) -> list[dict[str, Any]]:
         """The notices of this moment; those of the hub are up to half a minute old."""
@@ -86,7 +89,9 @@ class NoticeBoard:
                 "keepalive": str(item.get("id", "")).startswith("idle"),
             }
             for item in (items if isinstance(items, list) else [])
-            if isinstance(item, dict) and item.get("message")
+            if isinstance(item, dict)
+            and item.get("message")
+            and not str(item.get("id", "")).startswith(self._own_topics)
         ]
 
 

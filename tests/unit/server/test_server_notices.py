@@ -68,6 +68,20 @@ async def test_the_hubs_notices_come_in_the_background(
     assert len(hub.requests) == 1  # the second look was within the interval
 
 
+@pytest.mark.parametrize(("known", "told"), [(4, []), (None, ["hub-oom-1"])])
+async def test_memory_is_told_once(
+    hub: HubDouble, kills: list[int | None], known: int | None, told: list[str]
+) -> None:
+    kills[0] = known
+    killed = {"id": "oom-1", "level": "warning", "message": "A process was ended."}
+    hub.answers["/servers/notices"] = (200, {"notices": [killed]})
+    board = NoticeBoard(contract(hub))
+    board.notices()
+    assert board._task is not None
+    await asyncio.wait_for(board._task, 5)
+    assert [item["id"] for item in board.notices()] == told
+
+
 async def test_a_hub_that_is_away_leaves_what_it_said(hub: HubDouble, kills: list[int]) -> None:
     told = [{"id": "idle-1", "level": "warning", "message": "stops"}]
     hub.answers["/servers/notices"] = (200, {"notices": told})
