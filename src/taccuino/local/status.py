@@ -19,7 +19,9 @@ def status(settings: Settings) -> dict[str, Any]:
     states = Supervision(settings.state_dir).states()
     runs = any(state.name == "hub" and state.state == "running" for state in states)
     ready = runs and http_status(settings, "/hub/ready") == 200
-    return compose(settings, states, read_accounts(settings.state_dir), ready=ready)
+    # Those of an earlier embedded IAM are no accounts of the one that is named now.
+    accounts = read_accounts(settings.state_dir) if settings.embedded_iam else []
+    return compose(settings, states, accounts, ready=ready)
 
 
 def compose(

@@ -96,7 +96,7 @@ class OtherService(Instance):
                 "issuer": f"{owner.iam.issuer}/",
                 "client_id": CLIENT,
                 "client_secret_file": str(self.secret),
-                "allowed_groups": [f"/{GROUP}", "taccuino-admins"],
+                "allowed_groups": [f"/{GROUP}"],
                 "admin_groups": ["/taccuino-admins"],
             },
             "storage": {"endpoint": owner.storage.endpoint, **storage},
