@@ -69,6 +69,7 @@ def podman(settings: Settings, image: Path, log: BinaryIO) -> Iterator[None]:
     service = subprocess.Popen(
         [*command, "system", "service", "--time=0", f"unix://{settings.engine.socket}"],
         env=environment,
+        cwd=settings.state_dir,  # conmon leaves a file "oom" there when it sees a kill
         stdout=log,
         stderr=log,
     )
