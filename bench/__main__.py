@@ -18,15 +18,23 @@ def main() -> int:
         epilog="; ".join(f"{name}: {what}" for name, what in NAMES.items()),
     )
     parser.add_argument("name", choices=sorted(NAMES), help="the benchmark")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the bars here")
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write the bars there, or print them",
+    )
     parser.add_argument("--rounds", type=int, default=7, help="repetitions (default: 7)")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds: at least 1")
     report = importlib.import_module(f"bench.{arguments.name}").run(rounds=arguments.rounds)
     report.print()
-    if arguments.json:
-        report.write(arguments.json)
+    if arguments.json == "-":
+        print(report.as_json())
+    elif arguments.json:
+        Path(arguments.json).write_text(report.as_json() + "\n")
     return 0 if report.holds else 1
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import statistics
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -54,10 +53,10 @@ class Report:
             verdict = "[green]holds[/]" if bar.holds else "[red]does not hold[/]"
             console.print(f"{bar.name}: {bar.value:.3f} (limit {bar.limit}) {verdict}")
 
-    def write(self, path: Path) -> None:
-        """Write ``{"name", "bars": [{"name", "value", "limit", "holds"}]}``."""
+    def as_json(self) -> str:
+        """``{"name", "bars": [{"name", "value", "limit", "holds"}]}``."""
         bars = [
-            {**asdict(bar), "value": round(bar.value, 4), "holds": bar.holds}
+            asdict(bar) | {"value": round(bar.value, 4), "holds": bar.holds}
             for bar in self.bars
         ]
-        path.write_text(json.dumps({"name": self.name, "bars": bars}, indent=2) + "\n")
+        return json.dumps({"name": self.name, "bars": bars}, indent=2)
