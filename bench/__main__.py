@@ -23,7 +23,7 @@ def main() -> int:
         nargs="?",
         const="-",
         metavar="FILE",
-        help="write the bars there, or print them",
+        help="write the bars, or print them",
     )
     parser.add_argument("--rounds", type=int, default=7, help="repetitions (default: 7)")
     arguments = parser.parse_args()
