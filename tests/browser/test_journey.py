@@ -88,7 +88,7 @@ def test_the_whole_journey(page: Page, instance) -> None:
         expect(page.locator(".jp-DirListing-item", has_text=name).first).to_be_visible()
     shot(page, "lab")
     # The limits are in the status bar.
-    expect(page.locator("#jp-main-statusbar", has_text=re.compile("Mem"))).to_be_visible()
+    expect(page.locator("#jp-main-statusbar", has_text=re.compile("CPU.*Mem"))).to_be_visible()
 
     # A notebook in cloud_storage, run in the page.
     text = json.dumps(NOTEBOOK).replace("{user}", "bruno")

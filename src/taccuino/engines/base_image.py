@@ -85,7 +85,8 @@ def ensure_base_image(settings: Settings, report: Report, *, source: str | None 
     """Make the base image if the instance's store has none of this recipe.
 
     ``source`` is the image of Debian or Ubuntu to start from, such as
-    ``registry.example.org/debian:12``, or `MIRROR`: mmdebstrap makes it from the machine's mirror.
+    ``registry.example.org/debian:12``, or `MIRROR`: mmdebstrap makes it from the machine's
+    mirror.
     Without one, the base image keeps the source that it has; a new one comes from the mirror.
 
     Raises
