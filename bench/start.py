@@ -14,6 +14,7 @@ from pathlib import Path
 
 import docker
 import psutil
+from rich.console import Console
 from rich.progress import track
 
 from support.instance import running_instance
@@ -30,6 +31,7 @@ LIMIT = 0.7
 def run(rounds: int) -> Report:
     """Measure ``rounds`` starts of each side."""
     report = Report("start")
+    Console(stderr=True).print("Starting an instance of the service; minutes at the first time")
     with running_instance() as instance:
         account = next(a for a in instance.status["accounts"] if not a["admin"])
         person = Person(instance.url, account["username"], account["password"])
