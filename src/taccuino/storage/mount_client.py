@@ -232,7 +232,8 @@ class MountPlaneClient:
                 return status
             if report and status.uploads_pending != told:
                 told = status.uploads_pending
-                report(f"Uploading to the object storage: {told} file(s) left")
+                files = "1 file" if told == 1 else f"{told} files"
+                report(f"Uploading to the object storage: {files} left")
 
     async def unmount(self, slug: str, *, drain: bool = True) -> MountStatus:
         """Let go of the user's mounts; nothing is lost either way.

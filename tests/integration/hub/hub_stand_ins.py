@@ -85,7 +85,7 @@ class StandInSpawner(SimpleLocalProcessSpawner):
 
     async def stop(self, now=False):
         if self.user.name.startswith("uploading"):
-            self.stop_message = "Uploading to the object storage: 7 file(s) left"
+            self.stop_message = "Uploading to the object storage: 7 files left"
             await asyncio.sleep(2)
         await super().stop(now=now)
 

@@ -161,7 +161,7 @@ def test_the_home_page_says_how_far_a_stop_is(hub):
         wait_until(lambda: hub.server("uploading")["pending"] == "stop", 5, hub.log)
         for page in ("home", "spawn-pending/uploading"):
             said = browser.get(f"{hub.url}/{page}", timeout=10).text
-            assert "7 file(s) left" in said
+            assert "7 files left" in said
         assert answer.result().status_code == 204
     wait_until(lambda: hub.server("uploading") is None, 10, hub.log)
 

@@ -26,7 +26,7 @@ class StandInPlane:
         ]
 
     async def drain(self, slug, timeout, report):
-        report("Uploading to the object storage: 1 file(s) left")
+        report("Uploading to the object storage: 1 file left")
 
     async def unmount(self, slug, *, drain):
         self.let_go.append(slug)

@@ -1,0 +1,78 @@
+"""The pages around a start and a stop, in a real browser."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from support.instance import Instance
+from support.notebook import Notebook
+from support.person import Person
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+
+def enter(page: Page, person: Person) -> None:
+    """Bring a person's session into the browser; the login's own pages are tested elsewhere."""
+    person.login()
+    page.context.add_cookies(
+        [
+            {"name": item.name, "value": item.value, "domain": "localhost", "path": item.path}
+            for item in person.http.cookies
+        ]
+    )
+
+
+def test_cancel_leads_home_and_nothing_failed(page: Page, instance: Instance) -> None:
+    person = instance.person("bruno")
+    person.stop()
+    enter(page, person)
+    page.goto(f"{instance.url}/hub/spawn")
+    page.click("#start")
+    page.click("#stop-server-btn")
+    page.wait_for_url(re.compile("/hub/home"))
+    expect(page.locator("#server-state")).to_have_text("Stopped")
+    expect(page.locator("#last-failure")).to_have_count(0)
+    expect(page.locator("a#start")).to_have_text("Start my server")
+    person.stop()
+    page.goto(f"{instance.url}/user/bruno/lab")
+    expect(page.locator(".tc-message-error:visible")).to_have_count(0)
+
+
+def test_the_home_page_follows_a_stop_and_its_uploads(page: Page, instance: Instance) -> None:
+    person = instance.person("bruno")
+    person.stop()
+    assert person.start()[-1].get("ready")
+    enter(page, person)
+    page.goto(f"{instance.url}/hub/home")
+    with Notebook(person) as notebook:
+        notebook.run("file = open('/workarea/cloud_storage/bruno/late', 'w'); file.write('x')")
+        storage = instance.service("radosgw")
+        storage.send_signal(signal.SIGSTOP)
+        back = threading.Timer(30, storage.send_signal, [signal.SIGCONT])
+        back.start()
+        try:
+            notebook.run("file.close()")
+            page.click("#stop")
+            expect(page.locator("#server-state")).to_have_text("Stopping")
+            expect(page.locator("#stop-message")).to_contain_text("1 file left")
+        finally:
+            back.cancel()
+            storage.send_signal(signal.SIGCONT)
+    expect(page.locator("#server-state")).to_have_text("Stopped")
+    expect(page.locator("#stop-message")).to_have_count(0)
+    person.stop()
+
+
+@pytest.mark.parametrize("path", ["/user/alice/lab", "/user/nobody-at-all/lab"])
+def test_another_ones_server_is_told_to_be_that(
+    page: Page, instance: Instance, path: str
+) -> None:
+    enter(page, instance.person("bruno"))
+    page.goto(f"{instance.url}{path}")
+    expect(page.locator("h1")).to_have_text("This is not your server")
+    expect(page.locator("#logout")).to_be_visible()
