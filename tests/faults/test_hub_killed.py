@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import psutil
 import pytest
 
 from support.instance import Instance
@@ -18,10 +19,12 @@ def test_what_a_killed_hub_was_making_is_removed(instance: Instance, phase: str)
     for person in (running, starting):
         person.stop()
     assert running.start()[-1].get("ready")
+    hub = instance.service("hub")
     with Notebook(running) as notebook:
-        assert starting.api("POST", "/users/bruno/server", json={}).status_code == 202
+        assert starting.api("POST", "/users/bruno/server", json={"cpu": 0.5}).status_code == 202
         next(event for event in starting.progress() if event.get("phase") == phase)
-        instance.kill("hub")
+        hub.kill()  # at once: a start is a matter of half a second
+        psutil.wait_procs([hub], timeout=10)
         assert any(line.startswith("mount") for line in instance.leftovers("bruno"))
         instance.wait_until_ready()
         deadline = time.monotonic() + 30
