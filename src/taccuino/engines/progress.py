@@ -59,7 +59,6 @@ class StartProgress:
     def restart(self) -> None:
         """Begin again: the next attempt's phases are said anew."""
         self.phase = None
-        self.last_progress = time.monotonic()
 
     async def watch(self, attempt: Coroutine[Any, Any, str], patience: float) -> str:
         """Run an attempt for as long as it gets on, and answer with its result.
@@ -69,6 +68,8 @@ class StartProgress:
         StartStalledError
             If nothing happened for ``patience`` seconds; the attempt has ended by then.
         """
+        # A user may have looked at the options for long before.
+        self.last_progress = time.monotonic()
         task = asyncio.ensure_future(attempt)
         try:
             while not task.done():

@@ -16,7 +16,12 @@ from docker.errors import APIError, ImageNotFound, NotFound
 from taccuino.engines.attachment import SharedStorage
 from taccuino.engines.engine import _MissingError, _translated, remapped_base
 from taccuino.engines.environment import notebook_environment, server_api
-from taccuino.engines.errors import EngineError, ImageMissingError, NameInUseError
+from taccuino.engines.errors import (
+    EngineError,
+    ImageMissingError,
+    NameInUseError,
+    StartStalledError,
+)
 from taccuino.engines.progress import StartProgress
 from taccuino.engines.readiness import answers
 from taccuino.engines.storage_port import Attachment, NoStorage
@@ -118,6 +123,21 @@ def test_saying_the_same_again_is_no_progress() -> None:
     last = progress.last_progress
     progress.detail("waiting")
     assert progress.last_progress == last
+
+
+async def test_patience_begins_with_the_attempt() -> None:
+    async def attempt() -> str:
+        return "ready"
+
+    async def stalled() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    progress = StartProgress()
+    progress.last_progress -= 3600  # made when the user looked at the options
+    assert await progress.watch(attempt(), 120) == "ready"
+    with pytest.raises(StartStalledError):
+        await progress.watch(stalled(), 0.01)
 
 
 V1 = "9:name=systemd:/libpod_parent/libpod-abc\n4:cpu,memory:/libpod_parent/libpod-abc\n0::/x\n"
