@@ -244,6 +244,7 @@ for method, path in [("GET", "/taccuino/credentials/bruno"), ("GET", "/users/bru
 @pytest.fixture(scope="class")
 def bruno(instance):
     person = instance.person("bruno")
+    person.stop()
     events = person.start(image="base", cpu=0.5, memory="1G")
     assert events[-1].get("ready"), events
     with Notebook(person) as notebook:
@@ -311,6 +312,7 @@ print(os.environ["TACCUINO_BUCKET"], end="")
 
 def test_stop_start_and_what_is_kept(instance) -> None:
     person = instance.person("bruno")
+    person.stop()
     person.start(image="base", cpu=1, memory="1G")
     with Notebook(person) as notebook:
         notebook.shell(
@@ -331,6 +333,7 @@ def test_stop_start_and_what_is_kept(instance) -> None:
 
 def test_a_hub_restart_keeps_the_server_and_its_connections(instance) -> None:
     person = instance.person("bruno")
+    person.stop()
     person.start(image="base", cpu=1, memory="1G")
     with Notebook(person) as notebook:
         notebook.run("x = 41")
@@ -346,6 +349,7 @@ def test_a_hub_restart_keeps_the_server_and_its_connections(instance) -> None:
 
 def test_the_edge_restarts_with_its_routes(instance) -> None:
     person = instance.person("bruno")
+    person.stop()
     person.start(image="base", cpu=1, memory="1G")
     instance.kill("edge")
     instance.wait_until_ready()

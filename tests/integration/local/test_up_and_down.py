@@ -56,6 +56,7 @@ def test_up_mends_what_a_killed_supervisor_left(instance: Instance) -> None:
 def test_up_after_everything_was_killed(instance: Instance) -> None:
     """As when the machine loses its power: services, uploads and servers end at once."""
     person = instance.person("bruno")
+    person.stop()
     person.start(image="base")
     with Notebook(person) as notebook:
         notebook.shell("echo kept > local/power.txt; echo kept > cloud_storage/bruno/power.txt")
