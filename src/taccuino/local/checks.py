@@ -18,6 +18,8 @@ from .probe import socket_answers
 __all__ = ["check", "passable"]
 
 _FREE_BYTES = 5 * 1024**3
+_LONGEST_STATE = 39
+"""Characters: podman takes a run directory (``<state>/engine/run``) of 50 at most."""
 _PROGRAMS = {
     "haproxy": "haproxy",
     "nft": "nftables",
@@ -130,6 +132,9 @@ def _engine(settings: Settings) -> list[Fault]:
 
 def _state_directory(state: Path) -> list[Fault]:
     faults = []
+    if len(str(state)) > _LONGEST_STATE:
+        problem = f"{state} has {len(str(state))} characters; podman allows {_LONGEST_STATE}"
+        faults.append(Fault("state_dir", problem, "name a directory with a shorter path"))
     there = next(path for path in (state, *state.parents) if path.exists())
     free = shutil.disk_usage(there).free
     if free < _FREE_BYTES:

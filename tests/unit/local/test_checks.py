@@ -160,3 +160,14 @@ def test_what_an_issuer_does_not_offer(
     found = issuer_warnings(settings, document, x5c=x5c)
     assert len(found) == len(words)
     assert all(word in str(fault) for word, fault in zip(words, found, strict=True))
+
+
+def test_a_path_that_is_too_long_for_podman() -> None:
+    def of_length(length: int) -> list[Fault]:
+        state = Path("/tmp/" + "a" * (length - 5))
+        return [f for f in check(settings_with(state)) if "characters" in f.problem]
+
+    assert of_length(39) == []
+    (fault,) = of_length(40)
+    assert fault.key == "state_dir"
+    assert "shorter" in fault.mend
