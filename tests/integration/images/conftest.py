@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -35,3 +36,10 @@ def image_settings() -> Iterator[Settings]:
 @pytest.fixture(scope="session")
 def store(image_settings: Settings) -> ImageStore:
     return ImageStore(image_settings)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Away from the checkout: conmon leaves a file "oom" where podman was called."""
+    with contextlib.chdir(tmp_path_factory.mktemp("elsewhere")):
+        yield
