@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from .errors import Fault, SettingsError
+from .private_files import write_private
 
 __all__ = [
     "CullingSettings",
@@ -449,10 +450,7 @@ class Settings(_Section):
 
     def save(self, path: Path) -> None:
         """Write the settings as JSON, mode 0600, in one step."""
-        temporary = path.with_suffix(".new")
-        temporary.touch(mode=0o600)
-        temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_private(path, self.model_dump_json(indent=2) + "\n")
 
 
 def _find() -> Path | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
 from taccuino.errors import Fault, SettingsError
+from taccuino.private_files import keep_private
 
 __all__ = ["secret"]
 
@@ -22,18 +22,11 @@ def secret(path: Path) -> str:
         If the file can't be read or written, or others may read it.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            pass
-        else:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(_BYTES))
+        text = keep_private(path, lambda: secrets.token_hex(_BYTES))
         if path.stat().st_mode & 0o077:
             fault = Fault(str(path), "others may read this secret", f"chmod 600 {path}")
             raise SettingsError("the hub's secrets", [fault])
-        return path.read_text(encoding="ascii").strip()
+        return text.strip()
     except OSError as error:
         fault = Fault(str(path), str(error.strerror), "let the hub's user read and write it")
         raise SettingsError("the hub's secrets", [fault]) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from taccuino.errors import Fault, SettingsError
+from taccuino.private_files import keep_private
 from taccuino.settings import Settings
 
 from .authenticator import IAMAuthenticator
@@ -27,15 +28,7 @@ def crypt_keys(path: Path) -> list[str]:
         If the file can't be read or written, or holds no keys.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            pass
-        else:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(32) + "\n")
-        keys = path.read_text(encoding="ascii").split()
+        keys = keep_private(path, lambda: secrets.token_hex(32) + "\n").split()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             str(path), [Fault("file", str(error), "let the hub read and write it")]

@@ -26,13 +26,13 @@ import uuid
 from pathlib import Path
 
 from taccuino.errors import ServiceError
+from taccuino.private_files import keep_private, write_private
 from taccuino.settings import Settings, parse_size
 from taccuino.storage.errors import StorageError
 
 from .ceph_config import ceph_config, keyring, new_key
 from .iam import issuer as embedded_issuer
 from .iam import signing_key
-from .private_files import keep_private, write_private
 from .service import Service
 
 __all__ = ["ADMIN_UID", "admin_credentials_file", "ceph_services"]

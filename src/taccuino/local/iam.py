@@ -17,10 +17,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from taccuino.errors import ServiceError
+from taccuino.private_files import keep_private, write_private
 from taccuino.settings import Settings
 
 from .iam_keys import SigningKey
-from .private_files import keep_private, write_private
 from .service import Service
 
 __all__ = [

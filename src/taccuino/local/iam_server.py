@@ -27,6 +27,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from taccuino.private_files import keep_private
 from taccuino.settings import Settings
 
 from .iam import (
@@ -37,7 +38,6 @@ from .iam import (
     issuer,
     signing_key,
 )
-from .private_files import keep_private
 
 __all__ = ["make_app", "provision"]
 

@@ -9,7 +9,7 @@ import json
 import secrets
 from pathlib import Path
 
-from .private_files import keep_private
+from taccuino.private_files import keep_private
 
 __all__ = ["DEMO_ACCOUNTS", "make_secrets", "read_accounts"]
 

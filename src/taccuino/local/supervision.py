@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from taccuino.errors import ServiceError
+from taccuino.private_files import write_private
 
-from .private_files import write_private
 from .processes import end, orphans
 from .service import Service
 from .supervisor_config import log_file, supervisor_config
