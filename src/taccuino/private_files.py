@@ -8,7 +8,11 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["keep_private", "write_private"]
+from .errors import Fault, SettingsError
+
+__all__ = ["keep_private", "secret", "write_private"]
+
+_SECRET_BYTES = 32  # 256 bits: an AES-256 key, and more than any token needs
 
 
 def write_private(path: Path, text: str) -> None:
@@ -28,6 +32,25 @@ def keep_private(path: Path, make: Callable[[], str]) -> str:
             path.hardlink_to(temporary)
         temporary.unlink()
     return path.read_text(encoding="utf-8")
+
+
+def secret(path: Path) -> str:
+    """The secret in a file (hexadecimal); a new one, kept there, where there is none.
+
+    Raises
+    ------
+    SettingsError
+        If the file can't be read or written, or others may read it.
+    """
+    try:
+        text = keep_private(path, lambda: secrets.token_hex(_SECRET_BYTES))
+        if path.stat().st_mode & 0o077:
+            fault = Fault(str(path), "others may read this secret", f"chmod 600 {path}")
+            raise SettingsError("the service's secrets", [fault])
+        return text.strip()
+    except OSError as error:
+        fault = Fault(str(path), str(error.strerror), "let the service read and write it")
+        raise SettingsError("the service's secrets", [fault]) from error
 
 
 def _temporary(path: Path, text: str) -> Path:

@@ -32,6 +32,7 @@ __all__ = [
     "EdgeSettings",
     "EngineSettings",
     "FlavourSettings",
+    "GroupBucketSettings",
     "HubSettings",
     "IAMSettings",
     "ImageSettings",
@@ -168,6 +169,48 @@ class IAMSettings(_Section):
     """Name of the oidc-agent profile that is ready in every notebook server."""
 
 
+OWN_NAME_TAKEN = "--group"
+"""The end of a group's directory for a user whose own directory has that name."""
+_DIRECTORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,56}")
+_SPECIAL = re.compile(r"[^A-Za-z0-9._@+-]+")
+
+
+def _group_name(name: str) -> str:
+    if not (plain := name.strip().strip("/").strip()):
+        raise ValueError(f"{name!r} names no group")
+    return plain
+
+
+class GroupBucketSettings(_Section):
+    """A bucket that the members of one of the IAM's groups share."""
+
+    group: Annotated[str, AfterValidator(_group_name)]
+    """The group, as the IAM names it; a leading slash is ignored."""
+    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    """The bucket; it is made if it is not there."""
+    directory: str = ""
+    """Its name in ``cloud_storage``. Default: the group's, with hyphens for slashes."""
+    read_only: bool = False
+    """Whether members only read it."""
+    quota: Size | None = None
+    """The most it may hold. Default: no limit."""
+
+    @property
+    def mounted_as(self) -> str:
+        """Its name in ``cloud_storage``."""
+        return self.directory or _SPECIAL.sub("-", self.group)
+
+    @model_validator(mode="after")
+    def _names_a_directory(self) -> Self:
+        """What is made from a group's name must be one too; `storage.groups` adds the end."""
+        name = self.mounted_as
+        if not _DIRECTORY.fullmatch(name) or name.endswith(OWN_NAME_TAKEN):
+            raise ValueError(
+                f"group {self.group!r} can't be mounted as {name!r}; give it a directory"
+            )
+        return self
+
+
 class StorageSettings(_Section):
     """The object storage (S3 with STS)."""
 
@@ -191,6 +234,33 @@ class StorageSettings(_Section):
     admin_credentials_file: Path | None = None
     """JSON file (mode 0600) with ``access_key`` and ``secret_key`` of an account that makes
     users' buckets and roles. Without one, roles must exist and users make their own bucket."""
+    quota: Size | None = "200G"
+    """The most a user's own bucket may hold, earlier versions of files included."""
+    group_buckets: list[GroupBucketSettings] = []
+    """Buckets that groups share."""
+    keep_versions_days: int = Field(default=30, ge=0, le=3650)
+    """How long what was overwritten or deleted can be had back (the buckets' versioning, which
+    also keeps what another server overwrote); 0 turns it off."""
+    share_days: int = Field(default=30, ge=0, le=3650)
+    """The longest life of a link that shares a file; 0 turns such links off."""
+
+    @model_validator(mode="after")
+    def _keeps_groups_apart(self) -> Self:
+        """A directory shows one bucket, and a bucket has one quota."""
+        directories = {"scratch": self.scratch_bucket}
+        quotas: dict[str, str | None] = {}
+        for entry in self.group_buckets:
+            name, bucket = entry.mounted_as, entry.bucket
+            if bucket == self.scratch_bucket:
+                raise ValueError(f"group_buckets: {bucket!r} is the bucket shared by all users")
+            if directories.setdefault(name, bucket) != bucket:
+                raise ValueError(
+                    f"group_buckets: {bucket!r} would be mounted as {name!r}, as "
+                    f"{directories[name]!r} is; give one of them another directory"
+                )
+            if quotas.setdefault(bucket, entry.quota) != entry.quota:
+                raise ValueError(f"group_buckets: {bucket!r} is given two different quotas")
+        return self
 
 
 class MountPlaneSettings(_Section):
@@ -203,7 +273,13 @@ class MountPlaneSettings(_Section):
     cache_directory: Path | None = None
     """The write-back caches. Default: ``<state_dir>/mount-plane/cache``."""
     cache_size: Size = "5G"
-    """Size of the cache of one user; files that wait for their upload are never dropped."""
+    """Size of one user's cache; what waits for its upload is never dropped."""
+    cache_total_size: Size = "50G"
+    """Size of all users' caches together; what waits for its upload is never dropped."""
+    process_memory: Size = "1G"
+    """The most memory that the process behind one user's mounts may take (cgroups)."""
+    process_threads: int = Field(default=512, ge=64)
+    """The most threads that it may have."""
     write_back_seconds: float = Field(default=1.0, ge=0)
     """How long after a file was closed its upload begins."""
     directory_cache_seconds: float = Field(default=5.0, ge=0)
@@ -296,6 +372,9 @@ class CullingSettings(_Section):
 class LocalSettings(_Section):
     """The single machine: ports of what ``up`` supervises, picked at its first run."""
 
+    storage_pages_port: int | None = Field(default=None, ge=1, le=65535)
+    """The storage pages, on the loopback interface."""
+
     iam_port: int | None = Field(default=None, ge=1, le=65535)
     """The embedded IAM at the edge."""
     iam_backend_port: int | None = Field(default=None, ge=1, le=65535)
@@ -386,7 +465,7 @@ class Settings(_Section):
         podman = state / "engine/podman.sock"
         engine = self.engine
         engine.socket = engine.socket or (podman if engine.kind == "podman" else docker)
-        engine.network_pool = engine.network_pool or f"10.{64 + self.port % 128}.0.0/16"
+        engine.network_pool = engine.network_pool or _network_pool(self.port)
         return self
 
     @model_validator(mode="after")
@@ -451,6 +530,12 @@ class Settings(_Section):
     def save(self, path: Path) -> None:
         """Write the settings as JSON, mode 0600, in one step."""
         write_private(path, self.model_dump_json(indent=2) + "\n")
+
+
+def _network_pool(port: int) -> str:
+    """One of 127 networks by the port; never 10.88.0.0/16, which is podman's own default."""
+    second = 64 + port % 127
+    return f"10.{second + (second >= 88)}.0.0/16"
 
 
 def _find() -> Path | None:

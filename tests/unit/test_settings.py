@@ -82,6 +82,12 @@ def test_instances_with_different_ports_have_different_networks() -> None:
     assert len(pools) == 3
 
 
+def test_no_instance_has_the_network_that_podman_takes_by_default() -> None:
+    pools = {Settings.parse({"port": 8000 + n}).engine.network_pool for n in range(127)}
+    assert len(pools) == 127
+    assert "10.88.0.0/16" not in pools
+
+
 @pytest.mark.parametrize(
     ("toml", "key", "words"),
     [

@@ -102,19 +102,20 @@ class StorageClients:
         """S3 with the administrator's keys."""
         with self._making:
             if "s3" not in self._made:
-                self._made["s3"] = s3_client(self._settings, *self._admin_keys())
+                self._made["s3"] = s3_client(self._settings, *self.admin_keys())
             return cast("S3Client", self._made["s3"])
 
     def iam(self) -> IAMClient:
         """Roles and OIDC providers with the administrator's keys."""
         with self._making:
             if "iam" not in self._made:
-                access_key, secret_key = self._admin_keys()
+                access_key, secret_key = self.admin_keys()
                 keys = {"aws_access_key_id": access_key, "aws_secret_access_key": secret_key}
                 self._made["iam"] = _client(self._settings, "iam", _config(), **keys)
             return cast("IAMClient", self._made["iam"])
 
-    def _admin_keys(self) -> tuple[str, str]:
+    def admin_keys(self) -> tuple[str, str]:
+        """The administrator's keys, access key and secret key."""
         path = self._settings.storage.admin_credentials_file
         if path is None:
             raise StorageError("storage.admin_credentials_file is not set")

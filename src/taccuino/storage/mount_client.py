@@ -19,9 +19,11 @@ from taccuino.naming import slug as slug_of
 from taccuino.settings import Settings, parse_size
 
 from .errors import StorageError
-from .names import scratch_prefix, storage_name
+from .groups import GroupMount
+from .names import directory_name, scratch_prefix
 
 __all__ = [
+    "GroupMount",
     "MountPlaneClient",
     "MountPlaneError",
     "MountRequest",
@@ -46,12 +48,17 @@ class MountRequestError(MountPlaneError):
     """A mount request that can't be served as it is; the message names the value."""
 
 
+def _check_bucket(key: str, name: object) -> None:
+    if not isinstance(name, str) or not _BUCKET.fullmatch(name):
+        raise MountRequestError(f"{key} {name!r}: it is no name of a bucket")
+
+
 @dataclass(frozen=True)
 class MountRequest:
     """What one user's servers need on this node.
 
     ``uid`` and ``gid`` are host ids. ``workarea_quota`` is a size such as ``"10G"``, or None
-    for a plain directory.
+    for a plain directory. ``groups`` are the buckets of the user's groups.
     """
 
     username: str
@@ -61,8 +68,20 @@ class MountRequest:
     bucket: str
     scratch_bucket: str
     workarea_quota: str | int | None = None
+    groups: tuple[GroupMount, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_user()
+        for key, bucket in (("bucket", self.bucket), ("scratch_bucket", self.scratch_bucket)):
+            _check_bucket(key, bucket)
+        self._check_groups()
+        if self.workarea_quota is not None:
+            try:
+                parse_size(self.workarea_quota)
+            except ValueError as error:
+                raise MountRequestError(f"workarea_quota: {error}") from None
+
+    def _check_user(self) -> None:
         if not self.username or "/" in self.username or "\0" in self.username:
             raise MountRequestError(f"username {self.username!r}: it names no user")
         if self.slug != slug_of(self.username):
@@ -75,14 +94,17 @@ class MountRequest:
                 raise MountRequestError(
                     f"{key} {number!r}: give the user's host id, {_LOWEST_UID} or more"
                 )
-        for key, bucket in (("bucket", self.bucket), ("scratch_bucket", self.scratch_bucket)):
-            if not isinstance(bucket, str) or not _BUCKET.fullmatch(bucket):
-                raise MountRequestError(f"{key} {bucket!r}: it is no name of a bucket")
-        if self.workarea_quota is not None:
-            try:
-                parse_size(self.workarea_quota)
-            except ValueError as error:
-                raise MountRequestError(f"workarea_quota: {error}") from None
+
+    def _check_groups(self) -> None:
+        taken = {self.directory_name, "scratch"}
+        for group in self.groups:
+            _check_bucket("groups", group.bucket)
+            name = group.directory
+            if not isinstance(name, str) or not _FILE_NAME.fullmatch(name) or name in taken:
+                raise MountRequestError(
+                    f"groups: the directory {name!r} is no name of a file, or is taken"
+                )
+            taken.add(name)
 
     @property
     def quota_bytes(self) -> int | None:
@@ -92,10 +114,7 @@ class MountRequest:
     @property
     def directory_name(self) -> str:
         """The bucket's name in ``cloud_storage``: the user's, or a safe form of it."""
-        if self.username == "scratch":
-            return "scratch--own"
-        plain = _FILE_NAME.fullmatch(self.username)
-        return self.username if plain else storage_name(self.username)
+        return directory_name(self.username)
 
     @property
     def scratch_prefix(self) -> str:
@@ -118,12 +137,16 @@ class MountRequest:
         known = {item.name for item in dataclasses.fields(cls)}
         if unknown := sorted(set(data) - known):
             raise MountRequestError(f"{unknown[0]}: no such key in a mount request")
-        if missing := sorted(known - set(data) - {"workarea_quota"}):
+        if missing := sorted(known - set(data) - {"workarea_quota", "groups"}):
             raise MountRequestError(f"{missing[0]}: a mount request needs it")
         for key in ("username", "slug"):
             if not isinstance(data[key], str):
                 raise MountRequestError(f"{key} {data[key]!r}: it must be a text")
-        return cls(**data)
+        try:
+            groups = tuple(GroupMount(**item) for item in data.get("groups", ()))
+        except TypeError as error:
+            raise MountRequestError(f"groups: {error}") from None
+        return cls(**{**data, "groups": groups})
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,22 @@ from taccuino.settings import Settings
 
 from .errors import StorageError
 
-__all__ = ["bucket_name", "own_role", "role_arn", "role_name", "scratch_prefix", "storage_name"]
+__all__ = [
+    "bucket_name",
+    "directory_name",
+    "own_role",
+    "role_arn",
+    "role_name",
+    "scratch_prefix",
+    "storage_name",
+]
 
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9._@-]{0,47}", re.ASCII)
 _REPLACED = re.compile(r".*--[0-9a-f]{20}", re.ASCII)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _NOT_A_BUCKET = re.compile(r".*(\.\.|\.-|-\.).*|\d+\.\d+\.\d+\.\d+|xn--.*|.*(-s3alias|--ol-s3)")
 _ROLE = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}", re.ASCII)
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}", re.ASCII)
 _PLACE = "{username}"
 
 
@@ -41,7 +50,9 @@ def _replacement(username: str) -> str:
 
 
 def bucket_name(settings: Settings, username: str) -> str:
-    """The user's own bucket: legal in S3, and never the shared one.
+    """The user's own bucket: legal in S3, and never the shared one or a group's.
+
+    Where people register themselves, somebody may take the name of a group's bucket.
 
     Raises
     ------
@@ -53,15 +64,24 @@ def bucket_name(settings: Settings, username: str) -> str:
         raise StorageError(
             f"storage.bucket: {template!r} must contain {_PLACE} once, or users share a bucket"
         )
+    storage = settings.storage
+    shared = {storage.scratch_bucket, *(entry.bucket for entry in storage.group_buckets)}
     for name in (storage_name(username), _replacement(username)):
         bucket = template.replace(_PLACE, name)
         legal = _BUCKET.fullmatch(bucket) and not _NOT_A_BUCKET.fullmatch(bucket)
-        if legal and bucket != settings.storage.scratch_bucket:
+        if legal and bucket not in shared:
             return bucket
     raise StorageError(
         f"storage.bucket: {template!r} gives the bucket {bucket!r}, which S3 refuses; use 3 to "
         "63 lower-case letters, digits, hyphens and dots, of which the name takes up to 38"
     )
+
+
+def directory_name(username: str) -> str:
+    """What the user's bucket is called in ``cloud_storage``: their name, if it is safe."""
+    if username == "scratch":
+        return "scratch--own"
+    return username if _FILE_NAME.fullmatch(username) else storage_name(username)
 
 
 def scratch_prefix(username: str) -> str:

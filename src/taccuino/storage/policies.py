@@ -7,9 +7,10 @@ no policy has a space: `policy_text` writes those within strings as an escape.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .groups import GroupMount
 from .issuer import condition_prefix
 
 __all__ = [
@@ -21,11 +22,18 @@ __all__ = [
     "widened",
 ]
 
-_LIST = ["s3:ListBucket", "s3:GetBucketLocation", "s3:ListBucketMultipartUploads"]
-_READ = ["s3:GetObject", "s3:GetObjectTagging"]
+_LIST = [
+    "s3:ListBucket",
+    "s3:ListBucketVersions",
+    "s3:GetBucketLocation",
+    "s3:GetBucketVersioning",
+    "s3:ListBucketMultipartUploads",
+]
+_READ = ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging"]
 _WRITE = [
     "s3:PutObject",
     "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
     "s3:PutObjectTagging",
     "s3:AbortMultipartUpload",
     "s3:ListMultipartUploadParts",
@@ -93,23 +101,34 @@ def widened(trust: dict[str, Any], there: object) -> dict[str, Any]:
 
 
 def permission_policy(
-    bucket: str, scratch_bucket: str, scratch_prefix: str, *, may_create: bool = False
+    bucket: str,
+    scratch_bucket: str,
+    scratch_prefix: str,
+    groups: Iterable[GroupMount] = (),
+    *,
+    may_create: bool = False,
 ) -> dict[str, Any]:
     """What a user may do: all in the own bucket, read scratch, write to the own part of it.
 
-    Where nobody else makes buckets, the user ``may_create`` the own one too.
+    And what the groups' buckets are shared for. Where nobody else makes buckets, the user
+    ``may_create`` the own one too. None of it changes a bucket's configuration.
     """
     create = ["s3:CreateBucket"] if may_create else []
-    own, scratch = f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{scratch_bucket}"
+    scratch = f"arn:aws:s3:::{scratch_bucket}"
     return _policy(
-        {
-            "Effect": "Allow",
-            "Action": [*create, *_LIST, *_READ, *_WRITE],
-            "Resource": [own, f"{own}/*"],
-        },
-        {"Effect": "Allow", "Action": [*_LIST, *_READ], "Resource": [scratch, f"{scratch}/*"]},
+        _allow([*create, *_LIST, *_READ, *_WRITE], bucket),
+        _allow([*_LIST, *_READ], scratch_bucket),
         {"Effect": "Allow", "Action": _WRITE, "Resource": [f"{scratch}/{scratch_prefix}*"]},
+        *(
+            _allow([*_LIST, *_READ, *([] if group.read_only else _WRITE)], group.bucket)
+            for group in sorted(groups, key=lambda group: group.bucket)
+        ),
     )
+
+
+def _allow(actions: Sequence[str], bucket: str) -> dict[str, Any]:
+    arn = f"arn:aws:s3:::{bucket}"
+    return {"Effect": "Allow", "Action": actions, "Resource": [arn, f"{arn}/*"]}
 
 
 def _policy(*statements: Mapping[str, Any]) -> dict[str, Any]:

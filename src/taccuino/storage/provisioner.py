@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from taccuino.settings import Settings
+from taccuino.settings import Settings, parse_size
 
+from .admin_ops import AdminOps, BucketUsage
+from .buckets import Bucket, Buckets, Owner, keep_versions, tag_value
 from .clients import StorageClients, off_loop, s3_client
 from .errors import StorageError, is_missing, storage_error
+from .groups import GroupMount, group_mounts
 from .issuer import PublishedIssuer, published_issuer
 from .names import bucket_name, own_role, scratch_prefix
 from .policies import provider_arn, trust_policy
 from .roles import UserRoles
 from .sts import Credentials
+from .usage import UsageCache
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 __all__ = ["BucketProvisioner"]
 
@@ -29,9 +36,9 @@ _T = TypeVar("_T")
 class BucketProvisioner:
     """Makes what is missing and mends what has changed; each call may be repeated.
 
-    With the administrator's keys it makes the OIDC provider, the shared bucket, and each
-    user's bucket and role. Without them (an S3 that others run) roles are there already and
-    `ensure_own_bucket` makes the bucket with the user's own credentials.
+    With the administrator's keys it makes the OIDC provider, the shared bucket, the groups'
+    buckets, and each user's bucket and role. Without them (an S3 that others run) roles are
+    there already and `ensure_own_bucket` makes the bucket with the user's own credentials.
     """
 
     def __init__(
@@ -46,6 +53,10 @@ class BucketProvisioner:
         self._roles = UserRoles(settings, self._clients)
         self._issuer = issuer
         self._prepared: asyncio.Task[None] | None = None
+        admin = AdminOps(settings, self._clients.admin_keys)
+        self._usage = UsageCache(admin.usage)
+        self._buckets = Buckets(self._clients, admin, self._usage.forget)
+        self._own_done: set[str] = set()
 
     @property
     def administers(self) -> bool:
@@ -80,9 +91,15 @@ class BucketProvisioner:
     async def ensure_scratch(self) -> None:
         """Make the shared bucket."""
         if self.administers:
-            await self._off_loop("make the shared bucket", self._ensure_scratch)
+            storage = self._settings.storage
+            days = storage.keep_versions_days
+            await self._ensure_bucket(
+                Bucket(storage.scratch_bucket, Owner.everybody(), None, days)
+            )
 
-    async def ensure_user(self, username: str, subject: str, email: str | None = None) -> None:
+    async def ensure_user(
+        self, username: str, subject: str, email: str | None = None, groups: Iterable[str] = ()
+    ) -> None:
         """Make the user's bucket, role and directory in the shared bucket.
 
         Parameters
@@ -91,27 +108,66 @@ class BucketProvisioner:
             The ``sub`` of the user's tokens: only they may assume the role.
         email
             Noted at the bucket, for those who look after the storage.
+        groups
+            The user's groups: the role gives access to their buckets, and to no other's. One
+            that can't be had is left out and logged.
 
         Raises
         ------
         StorageError
-            With the reason ``conflict``, if the role is another subject's.
+            With the reason ``conflict``, if the role or the bucket is another's.
         """
         if not self.administers:
             return
         await self._prepare()
-        bucket, prefix = bucket_name(self._settings, username), scratch_prefix(username)
-        owner = {"taccuino-user": username, **({"taccuino-email": email} if email else {})}
-        await asyncio.gather(
-            self._off_loop(
-                f"make the bucket {bucket!r}", lambda: self._ensure_bucket(bucket, owner)
-            ),
-            self._off_loop(
-                f"make the role of {bucket!r}", lambda: self._ensure_role(username, subject)
-            ),
+        prefix = scratch_prefix(username)
+        mounts = group_mounts(self._settings, username, groups)
+        _, _, *usable = await asyncio.gather(
+            self._ensure_bucket(self._own_bucket(username, email)),
             self._off_loop(
                 f"make {prefix} in the shared bucket", lambda: self._ensure_directory(prefix)
             ),
+            *map(self._is_usable, mounts),
+        )
+        shared = tuple(mount for mount, use in zip(mounts, usable, strict=True) if use)
+        # Last: nobody is given what is not known to be theirs.
+        await self._off_loop(
+            f"make the role of {username[:64]!r}",
+            lambda: self._ensure_role(username, subject, shared),
+        )
+
+    async def usage(self, bucket: str) -> BucketUsage | None:
+        """How full a bucket is; ``None`` if the storage does not say so within 1.5 s."""
+        return await self._usage.get(bucket) if self.administers else None
+
+    def _own_bucket(self, username: str, email: str | None) -> Bucket:
+        storage = self._settings.storage
+        return Bucket(
+            bucket_name(self._settings, username),
+            Owner.user(username),
+            parse_size(storage.quota) if storage.quota else None,
+            storage.keep_versions_days,
+            (("taccuino-email", tag_value(email)),) if email else (),
+        )
+
+    async def _is_usable(self, mount: GroupMount) -> bool:
+        """Make a group's bucket; whether that was possible."""
+        storage = self._settings.storage
+        entry = next(item for item in storage.group_buckets if item.bucket == mount.bucket)
+        size = parse_size(entry.quota) if entry.quota else None
+        bucket = Bucket(mount.bucket, Owner.groups(), size, storage.keep_versions_days)
+        try:
+            await self._ensure_bucket(bucket)
+        except StorageError as error:
+            if error.reason == "unreachable":
+                raise
+            _log.error("storage.group_buckets: %s", error)
+            return False
+        return True
+
+    async def _ensure_bucket(self, bucket: Bucket) -> None:
+        await self._off_loop(
+            f"make the bucket {bucket.name!r}", lambda: self._buckets.ensure(bucket)
         )
 
     async def _prepare(self) -> None:
@@ -146,8 +202,18 @@ class BucketProvisioner:
             )
             if not _found(lambda: client.head_bucket(Bucket=bucket)):
                 client.create_bucket(Bucket=bucket)
+            if bucket not in self._own_done:
+                self._own_done.add(bucket)
+                self._keep_own_versions(client, bucket)
 
         await self._off_loop(f"make the bucket {bucket!r}", ensure)
+
+    def _keep_own_versions(self, client: S3Client, bucket: str) -> None:
+        """Turn versioning on as the user, if whoever runs the storage lets them."""
+        try:
+            keep_versions(client, bucket, self._settings.storage.keep_versions_days)
+        except ClientError as error:
+            _log.warning("The versions of files in %s are left as they are: %s", bucket, error)
 
     def _ensure_issuer(self) -> None:
         iam, published = self._clients.iam(), self._published_issuer()
@@ -177,24 +243,11 @@ class BucketProvisioner:
         )
         _log.info("The object storage trusts %s", published.issuer)
 
-    def _ensure_scratch(self) -> None:
-        self._ensure_bucket(self._settings.storage.scratch_bucket, {})
-
-    def _ensure_bucket(self, bucket: str, tags: Mapping[str, str]) -> None:
-        if self._has_bucket(bucket):
-            return
-        s3 = self._clients.s3()
-        s3.create_bucket(Bucket=bucket)
-        if tags:
-            pairs = [{"Key": key, "Value": value[:256]} for key, value in tags.items()]
-            s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": pairs})  # type: ignore[typeddict-item]
-        _log.info("Made the bucket %s", bucket)
-
-    def _ensure_role(self, username: str, subject: str) -> None:
+    def _ensure_role(self, username: str, subject: str, groups: tuple[GroupMount, ...]) -> None:
         if own_role(self._settings):
             issuer = self._published_issuer().issuer
             trust = trust_policy(issuer, subject, self._audiences())
-            self._roles.ensure(username, trust)
+            self._roles.ensure(username, trust, groups)
 
     def _ensure_directory(self, prefix: str) -> None:
         """Put the empty object that shows an empty directory in a mount."""

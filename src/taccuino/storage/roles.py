@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import urllib.parse
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +15,7 @@ from taccuino.settings import Settings
 
 from .clients import StorageClients
 from .errors import StorageError, http_status, is_missing
+from .groups import GroupMount
 from .names import bucket_name, role_name, scratch_prefix
 from .policies import permission_policy, policy_text, subjects, widened
 
@@ -34,8 +36,10 @@ class UserRoles:
         self._settings = settings
         self._clients = clients
 
-    def ensure(self, username: str, trust: dict[str, Any]) -> None:
-        """Make the user's role what it must be.
+    def ensure(
+        self, username: str, trust: dict[str, Any], groups: Iterable[GroupMount] = ()
+    ) -> None:
+        """Make the user's role what it must be, with access to those groups' buckets.
 
         A role stays with the subject it was made for. A name may come back: an account is
         deleted and another person registers under it, or two accounts differ in case only. The
@@ -69,6 +73,7 @@ class UserRoles:
             bucket_name(self._settings, username),
             self._settings.storage.scratch_bucket,
             scratch_prefix(username),
+            groups,
         )
         if self._permission(name) != permission:
             text = policy_text(permission)

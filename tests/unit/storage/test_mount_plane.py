@@ -31,9 +31,10 @@ from taccuino.storage.mount_plane.credentials import (
     CredentialSource,
     StorageCredentials,
 )
-from taccuino.storage.mount_plane.faults import explain_storage_error, upload_errors
+from taccuino.storage.mount_plane.faults import explain_storage_error
 from taccuino.storage.mount_plane.kernel import MountEntry, MountTable
 from taccuino.storage.mount_plane.layout import RcloneIdentity, Record, UserPaths, read_records
+from taccuino.storage.mount_plane.uploads import FailureReasons, Pending
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -92,10 +93,10 @@ def test_mount_options(settings: Settings, paths: UserPaths) -> None:
 
 def test_nothing_secret_is_passed(paths: UserPaths) -> None:
     inherited = {"AWS_SECRET_ACCESS_KEY": "s3cr3t", "RCLONE_RC_PASS": "s3cr3t", "PATH": "/bin"}
-    variables = environment(paths, inherited)
+    variables = environment(paths, inherited, 1 << 30)
     assert "s3cr3t" not in json.dumps(variables)
     assert variables["PATH"] == "/bin"
-    assert "--rc-no-auth" in command(paths)
+    assert "--rc-no-auth" in command(paths, "bari.1")
 
 
 def test_credential_process_is_one_quoted_command() -> None:
@@ -207,7 +208,7 @@ ERRORS = [
     ("rclone's operations/list: i/o timeout after 8 s", "can't be reached"),
     ("StatusCode: 503, api error SlowDown: wait", "can't be reached"),
     ("failed to refresh cached credentials, process provider error", "no storage credentials"),
-    ("api error QuotaExceeded: UnknownError", "quota is used up"),
+    ("api error QuotaExceeded: UnknownError", "bucket is full"),
     ("api error EntityTooLarge: too much", "EntityTooLarge: too much"),
     ("something new", "something new"),
     ("", "error"),
@@ -222,24 +223,35 @@ def test_storage_errors_as_sentences(text: str, told: str) -> None:
     assert sentence.endswith(".")
 
 
-def test_upload_errors_name_file_and_reason() -> None:
-    log = [
-        "not json",
-        '"text"',
-        json.dumps({"msg": "something else", "object": "a.txt"}),
-        json.dumps(
-            {
-                "msg": "vfs cache: failed to upload try #2, will retry in 20s: vfs cache: failed "
-                "to transfer file: api error AccessDenied: no",
-                "object": "dir/a.txt",
-            }
-        ),
-    ]
+async def test_upload_errors_name_file_and_reason(tmp_path: Path) -> None:
+    def line(name: str, text: str) -> str:
+        return json.dumps({"time": "2026-11-24T03:00:00Z", "msg": text, "object": name}) + "\n"
+
+    def failed(name: str, why: str) -> str:
+        text = "vfs cache: failed to upload try #2, will retry in 20s: vfs cache: failed to "
+        return line(name, f"{text}transfer file: api error {why}: no")
+
+    log, flood = tmp_path / "rclone.log", line("x", "something else") * 20_000
+    log.write_text("not json\n" + failed("dir/a.txt", "AccessDenied") + flood)
+    reasons = FailureReasons(log)
     failing = [("cloud_storage/alice", "dir/a.txt", 2), ("cloud_storage/alice", "b", 1)]
-    first, second = upload_errors(failing, log, "http://s3")
+    assert await reasons.explain(Pending(2), "http://s3") == []
+    first, second = await reasons.explain(Pending(2, failing), "http://s3")
     assert "cloud_storage/alice/dir/a.txt: the object storage refuses access" in first
     assert "2 attempt(s)" in first
-    assert "cloud_storage/alice/b" in second
+    assert "cloud_storage/alice/b: the upload failed" in second
+    with log.open("a") as file:
+        file.write(line("dir/a.txt", "vfs cache: queuing for upload in 1s"))
+        file.write(line("dir/a.txt", 'vfs cache: renamed in cache to "b"'))
+        file.write("incomplete")
+    first, second = await reasons.explain(Pending(2, failing), "http://s3")
+    assert "dir/a.txt: the upload failed" in first
+    assert "b: the object storage refuses access" in second
+    with log.open("a") as file:
+        file.write("\n" + line("b", "vfs cache: upload succeeded try #3"))
+    assert (
+        "b: the upload failed" in (await reasons.explain(Pending(2, failing), "http://s3"))[1]
+    )
 
 
 # -- credentials

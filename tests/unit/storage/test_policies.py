@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from taccuino.storage.groups import GroupMount
 from taccuino.storage.issuer import condition_prefix, thumbprints
 from taccuino.storage.policies import (
     permission_policy,
@@ -135,3 +136,14 @@ def test_users_make_their_bucket_only_where_nobody_else_does() -> None:
         for may in (False, True)
     )
     assert set(own["Action"]) - set(made["Action"]) == {"s3:CreateBucket"}
+
+
+def test_groups_buckets_are_given_as_far_as_they_are_shared() -> None:
+    groups = [GroupMount("w", "wide", read_only=False), GroupMount("r", "read", read_only=True)]
+    plain = permission_policy("b", "scratch", "u/")["Statement"]
+    read, wide = permission_policy("b", "scratch", "u/", groups)["Statement"][len(plain) :]
+    assert read["Resource"] == ["arn:aws:s3:::read", "arn:aws:s3:::read/*"]
+    assert wide["Resource"] == ["arn:aws:s3:::wide", "arn:aws:s3:::wide/*"]
+    assert "s3:GetObject" in read["Action"]
+    assert not any("Put" in action or "Delete" in action for action in read["Action"])
+    assert wide["Action"] == plain[0]["Action"]

@@ -6,6 +6,7 @@ Nothing secret is in any of it: rclone asks the daemon for credentials through t
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import sys
@@ -21,23 +22,30 @@ from taccuino.storage.mount_client import MountRequest
 from .layout import UserPaths, write_private
 
 __all__ = [
+    "NODE_METADATA",
+    "PROBE",
     "Part",
     "RcloneError",
     "aws_config",
     "command",
     "environment",
+    "least_free",
     "mount_options",
     "parts",
     "prepare",
     "rclone_binary",
     "rclone_config",
+    "told_proxy",
 ]
 
+NODE_METADATA = "taccuino-node"
+"""The metadata by which a node marks what it uploads; see `layout.node_name`."""
+PROBE = ".taccuino-probe"
+"""The directory that is listed to learn whether the storage answers: nothing but it may."""
 _SECOND = 1_000_000_000
-_MEMORY = "256MiB"
-"""A soft limit (Go: GOMEMLIMIT): near it, the process gives memory back sooner."""
 _FREE_DISK = 1 << 30
-"""Bytes of the disk that caches leave free as long as they hold anything uploaded."""
+"""Bytes of the disk that caches leave free as long as they hold anything uploaded, where that
+is not more than a tenth of it."""
 _KEEP_SECONDS = 24 * 3600
 """How long a cached file that nobody uses is kept."""
 
@@ -69,7 +77,7 @@ class Part:
 
 
 def parts(request: MountRequest, paths: UserPaths) -> tuple[Part, ...]:
-    """The user's mounts: their bucket, all of scratch, and their own part of scratch.
+    """The user's mounts: their bucket, scratch, their own part of it, their groups' buckets.
 
     Scratch is mounted read-only, since a forbidden write through a cache appears to
     succeed. The user's own part can't be mounted on top of it: when rclone forgets a
@@ -96,6 +104,16 @@ def parts(request: MountRequest, paths: UserPaths) -> tuple[Part, ...]:
             paths.own_scratch,
             f"cloud_storage/scratch/{request.scratch_prefix}".rstrip("/"),
         ),
+        *(
+            Part(
+                f"group {group.bucket}",
+                f"home:{group.bucket}",
+                paths.cloud_storage / group.directory,
+                f"cloud_storage/{group.directory}",
+                read_only=group.read_only,
+            )
+            for group in request.groups
+        ),
     )
 
 
@@ -114,18 +132,29 @@ def rclone_binary() -> str:
     return found
 
 
-def rclone_config(settings: Settings, request: MountRequest, paths: UserPaths) -> str:
-    """The text of rclone's configuration; each remote has a cache of its own by its name."""
+def rclone_config(
+    settings: Settings, request: MountRequest, paths: UserPaths, proxy: str | None = None
+) -> str:
+    """The text of rclone's configuration; each remote has a cache of its own by its name.
+
+    ``no_head``: rclone would look at the object after its upload, take what another node has
+    uploaded in the same moment for a damaged copy of its own, and delete it (seen with 1.75).
+    Without that look it has no ETag to compare what it uploaded in parts with; the storage
+    checks the MD5 of each part.
+    """
     store = "\n".join(
         (
             "type = s3",
             "provider = Ceph",
             "env_auth = true",
-            f"endpoint = {settings.storage.endpoint}",
+            f"endpoint = {_endpoint(settings, proxy)}",
             f"region = {settings.storage.region}",
             "force_path_style = true",
             "no_check_bucket = true",
+            "no_head = true",
+            "use_multipart_etag = false",
             "chunk_size = 16M",
+            *([f"override.http_proxy = {proxy}"] if proxy else []),
         )
     )
     sections = {
@@ -140,6 +169,22 @@ def rclone_config(settings: Settings, request: MountRequest, paths: UserPaths) -
     return "\n\n".join(f"[{name}]\n{text}" for name, text in sections.items()) + "\n"
 
 
+def _endpoint(settings: Settings, proxy: str | None) -> str | None:
+    """The storage's address; through the relay without TLS, which the relay speaks."""
+    endpoint = settings.storage.endpoint
+    return endpoint.replace("https://", "http://", 1) if endpoint and proxy else endpoint
+
+
+def told_proxy(paths: UserPaths) -> str | None:
+    """The proxy in the configuration that rclone was started with."""
+    try:
+        text = (paths.private / "rclone.conf").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    found = re.search(r"^override\.http_proxy = (.+)$", text, re.MULTILINE)
+    return found[1] if found else None
+
+
 def aws_config(socket: Path, slug: str) -> str:
     """The text of the AWS SDK's configuration: where credentials come from."""
     words = ["curl", "--silent", "--fail", "--noproxy", "*", "--max-time", "20"]
@@ -148,23 +193,33 @@ def aws_config(socket: Path, slug: str) -> str:
     return f"[default]\ncredential_process = {command}\n"
 
 
+def least_free(directory: Path) -> int:
+    """How many bytes of a directory's disk the caches leave free, as long as they can."""
+    there = next(path for path in (directory, *directory.parents) if path.exists())
+    return min(_FREE_DISK, shutil.disk_usage(there).total // 10)
+
+
 def mount_options(settings: Settings, request: MountRequest, part: Part) -> dict[str, Any]:
     """The body of ``mount/mount`` (rclone: *rclone mount*, *VFS - Virtual File System*).
 
     Durations are in nanoseconds. ``DefaultPermissions`` lets the kernel enforce the mode:
-    without it, any uid could list a mount that allows others than root.
+    without it, any uid could list a mount that allows others than root. ``mount2``: with the
+    plain ``mount``, the kernel believes for a minute in what was made here, and others'
+    changes to it do not show (rclone 1.75; ``mount2`` also takes half the time per call).
     """
     plane = settings.mount_plane
+    assert plane.cache_directory is not None
     return {
         "fs": part.remote,
         "mountPoint": str(part.target),
-        "mountType": "mount",
+        "mountType": "mount2",
         "mountOpt": {"AllowOther": True, "DefaultPermissions": True},
         "vfsOpt": {
             "CacheMode": "full",
             "CacheMaxSize": parse_size(plane.cache_size),
             "CacheMaxAge": _KEEP_SECONDS * _SECOND,
-            "CacheMinFreeSpace": _FREE_DISK,
+            # The plane makes room before; see `cache_budget`. Also for reads that need it now.
+            "CacheMinFreeSpace": least_free(plane.cache_directory) // 2,
             "WriteBack": round(plane.write_back_seconds * _SECOND),
             "DirCacheTime": round(plane.directory_cache_seconds * _SECOND),
             "Links": True,
@@ -172,14 +227,17 @@ def mount_options(settings: Settings, request: MountRequest, part: Part) -> dict
             "UID": request.uid,
             "GID": request.gid,
             "Umask": 0o077,
+            # An object has no mode. With this one, scripts run.
+            "FilePerms": 0o777,
         },
     }
 
 
-def command(paths: UserPaths) -> list[str]:
-    """The command line.
+def command(paths: UserPaths, node: str) -> list[str]:
+    """The command line; ``node`` marks what is uploaded (`conflicts`).
 
     Timeouts are short: with rclone's own, a read during a network cut blocks for ten minutes.
+    The log names each upload (`journal`), hence its level and the room it has.
     """
     return [
         rclone_binary(),
@@ -190,17 +248,22 @@ def command(paths: UserPaths) -> list[str]:
         f"--cache-dir={paths.cache}",
         "--contimeout=5s",
         "--timeout=15s",
-        "--low-level-retries=2",
+        "--low-level-retries=1",
         "--use-json-log",
-        "--log-level=NOTICE",
+        "--log-level=INFO",
         f"--log-file={paths.rclone_log}",
-        "--log-file-max-size=4M",
-        "--log-file-max-backups=1",
+        "--log-file-max-size=8M",
+        "--log-file-max-backups=2",
+        f"--header-upload=X-Amz-Meta-{NODE_METADATA}: {node}",
     ]
 
 
-def environment(paths: UserPaths, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Rclone's environment; of the daemon's own only what reaches the storage is passed on."""
+def environment(paths: UserPaths, inherited: Mapping[str, str], memory: int) -> dict[str, str]:
+    """Rclone's environment; of the daemon's own only what reaches the storage is passed on.
+
+    ``memory`` is the limit of its control group in bytes. Go gives memory back sooner near
+    half of it; the other half is for stacks and for the kernel's cache of its files.
+    """
     passed = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
     return {
         **{key: inherited[key] for key in passed if key in inherited},
@@ -208,14 +271,17 @@ def environment(paths: UserPaths, inherited: Mapping[str, str]) -> dict[str, str
         "AWS_CONFIG_FILE": str(paths.private / "aws.conf"),
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "GOMEMLIMIT": _MEMORY,
+        "GOMEMLIMIT": str(memory // 2),
     }
 
 
-def prepare(settings: Settings, request: MountRequest, paths: UserPaths) -> None:
+def prepare(
+    settings: Settings, request: MountRequest, paths: UserPaths, proxy: str | None = None
+) -> None:
     """Write the configuration, and the link to the user's own part of scratch."""
     assert settings.mount_plane.socket is not None
-    write_private(paths.private / "rclone.conf", rclone_config(settings, request, paths))
+    config = rclone_config(settings, request, paths, proxy)
+    write_private(paths.private / "rclone.conf", config)
     write_private(
         paths.private / "aws.conf", aws_config(settings.mount_plane.socket, request.slug)
     )

@@ -24,10 +24,18 @@ _RENEW = timedelta(minutes=5)
 """They are renewed this long before they end (or half-way, where they live shorter)."""
 _MARGIN = timedelta(minutes=2)
 """rclone is told an end this much earlier, so that no request meets the real one."""
+_NEW = timedelta(seconds=30)
 
 
 class CredentialError(TaccuinoError):
-    """The hub gave no credentials; the message says why in a sentence."""
+    """The hub gave no credentials; the message says why in a sentence.
+
+    ``reason`` is the hub's, such as ``expired_grant``; None where it is the hub that fails.
+    """
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -134,8 +142,13 @@ class CredentialSource:
         """What ``credential_process`` prints, as of now."""
         return credentials.as_process_json(self._now())
 
+    def is_new(self, username: str) -> bool:
+        """Whether what is kept came a moment ago: asking again would give the same."""
+        kept = self._kept.get(username)
+        return kept is not None and self._now() - kept.fetched_at < _NEW
+
     def forget(self, username: str) -> None:
-        """Drop what is kept: the user has no mounts any more."""
+        """Drop what is kept: the user has no mounts any more, or the storage refused it."""
         self._kept.pop(username, None)
 
     async def _fetch(self, username: str) -> StorageCredentials:
@@ -150,7 +163,7 @@ class CredentialSource:
                     return StorageCredentials.from_container_json(
                         await response.json(), self._now()
                     )
-                raise CredentialError(await _refusal(response))
+                raise await _refusal(response)
         except TimeoutError:
             raise CredentialError(
                 "Your cloud_storage is not connected: the hub gave no answer in time."
@@ -171,13 +184,15 @@ class CredentialSource:
             ) from None
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> str:
+async def _refusal(response: aiohttp.ClientResponse) -> CredentialError:
     """The hub's own sentence if it gave one, such as that the user must log in again."""
     try:
         answer = await response.json()
-        message = str(answer["message"]).strip()
-    except (aiohttp.ContentTypeError, ValueError, KeyError, TypeError):
-        message = ""
+        message, reason = str(answer["message"]).strip(), answer.get("reason")
+    except (aiohttp.ContentTypeError, ValueError, KeyError, TypeError, AttributeError):
+        message, reason = "", None
     if message:
-        return f"Your cloud_storage is not connected. {message.rstrip('.')}."
-    return f"Your cloud_storage is not connected: the hub answered {response.status}."
+        message = f"Your cloud_storage is not connected. {message.rstrip('.')}."
+    else:
+        message = f"Your cloud_storage is not connected: the hub answered {response.status}."
+    return CredentialError(message, reason if isinstance(reason, str) else None)

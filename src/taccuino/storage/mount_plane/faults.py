@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 __all__ = ["explain_storage_error", "upload_errors"]
 
@@ -27,7 +26,6 @@ _UNREACHABLE = (
     "StatusCode: 503",
     "StatusCode: 504",
 )
-_UPLOAD = re.compile(r"failed to upload try #(\d+), will retry in [^:]+: (.*)", re.DOTALL)
 
 
 def explain_storage_error(text: str, what: str, endpoint: str) -> str:
@@ -48,7 +46,10 @@ def explain_storage_error(text: str, what: str, endpoint: str) -> str:
     if any(sign in text for sign in _CREDENTIALS):
         return f"{what}: there are no storage credentials."
     if code == "QuotaExceeded":
-        return f"{what}: the storage's quota is used up ({code})."
+        return (
+            f"{what}: the bucket is full ({code}). Delete what you do not need any more, and "
+            "earlier versions of files, which count too: the storage pages free them."
+        )
     detail = f"{code}: {found[2]}" if found and found[2] else code or _last(text)
     return f"{what}: the object storage answered with an error ({detail})."
 
@@ -59,22 +60,13 @@ def _last(text: str) -> str:
 
 
 def upload_errors(
-    failing: Iterable[tuple[str, str, int]], log: Iterable[str], endpoint: str
+    failing: Iterable[tuple[str, str, int]], reasons: Mapping[str, str], endpoint: str
 ) -> list[str]:
     """A sentence for each file whose upload fails: ``(directory, name, tries)`` each.
 
-    The queue knows which files fail and rclone's log knows why: a refused write appears to
-    succeed to the program that wrote it, so this is where a user learns of it.
+    ``reasons`` are rclone's own texts by the file's name. A refused write appears to succeed
+    to the program that wrote it, so this is where a user learns of it.
     """
-    reasons: dict[str, str] = {}
-    for line in log:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        found = _UPLOAD.search(str(entry.get("msg", ""))) if isinstance(entry, dict) else None
-        if found:
-            reasons[str(entry.get("object"))] = found[2]
     sentences = []
     for directory, name, tries in failing:
         path = f"{directory}/{name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +12,14 @@ from typing import Any, Self
 from taccuino.settings import Settings
 from taccuino.storage.mount_client import MountRequest, MountRequestError
 
-__all__ = ["RcloneIdentity", "Record", "UserPaths", "boot_id", "read_records"]
+__all__ = [
+    "RcloneIdentity",
+    "Record",
+    "UserPaths",
+    "boot_id",
+    "node_name",
+    "read_records",
+]
 
 _RECORD = "record.json"
 
@@ -26,6 +34,22 @@ def users_directory(settings: Settings) -> Path:
     return settings.state_dir / "mount-plane/users"
 
 
+def node_name(settings: Settings) -> str:
+    """What tells this mount plane's uploads from those of others: ``<site>.<id>``.
+
+    The id is made once: two nodes of one site must differ, also where one is a copy of the
+    other's machine.
+    """
+    path = settings.state_dir / "mount-plane/node"
+    try:
+        known = path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        known = secrets.token_hex(4)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, known)
+    return f"{settings.site}.{known}"
+
+
 @dataclass(frozen=True)
 class UserPaths:
     """One user's paths: ``root`` is what servers see, ``private`` what only root reads."""
@@ -37,8 +61,8 @@ class UserPaths:
     plain_area: Path
 
     @classmethod
-    def of(cls, settings: Settings, slug: str) -> Self:
-        """The paths of the user with this slug."""
+    def of(cls, settings: Settings, slug: str, cache: Path | None = None) -> Self:
+        """The paths of the user with this slug; ``cache`` is where theirs lies already."""
         plane, area = settings.mount_plane, settings.workarea.directory
         assert plane.directory is not None
         assert plane.cache_directory is not None
@@ -46,7 +70,7 @@ class UserPaths:
         return cls(
             root=plane.directory / slug,
             private=users_directory(settings) / slug,
-            cache=plane.cache_directory / slug,
+            cache=cache or plane.cache_directory / slug,
             image=area / f"{slug}.img",
             plain_area=area / slug,
         )
@@ -70,6 +94,11 @@ class UserPaths:
     def scratch_overlay(self) -> Path:
         """Local directory that is joined into the view of scratch; see `rclone.parts`."""
         return self.private / "scratch-overlay"
+
+    @property
+    def cache_texts(self) -> Path:
+        """What rclone notes about cached files; see `texts.keep_apart`."""
+        return self.private / "cache-texts"
 
     @property
     def recovered(self) -> Path:
@@ -102,6 +131,8 @@ class Record:
     ``wanted`` is whether a server may use them; if not, only uploads are left to finish.
     ``proven`` names the mounts that were usable once: after rclone died these are mounted
     again even while the storage is away, since the cache may hold what the user wrote.
+    ``cache`` is where that is: with another directory in the settings, only users of whom
+    nothing waits any more go there.
     """
 
     request: MountRequest
@@ -109,6 +140,7 @@ class Record:
     rclone: RcloneIdentity | None = None
     proven: set[str] = field(default_factory=set)
     boot: str = field(default_factory=boot_id)
+    cache: Path | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The record as it is written."""
@@ -118,6 +150,7 @@ class Record:
             "rclone": asdict(self.rclone) if self.rclone else None,
             "proven": sorted(self.proven),
             "boot": self.boot,
+            "cache": str(self.cache) if self.cache else None,
         }
 
     @classmethod
@@ -129,6 +162,7 @@ class Record:
             rclone=RcloneIdentity(**data["rclone"]) if data["rclone"] else None,
             proven=set(data["proven"]),
             boot=str(data["boot"]),
+            cache=Path(data["cache"]) if data.get("cache") else None,
         )
 
     def save(self, paths: UserPaths) -> None:

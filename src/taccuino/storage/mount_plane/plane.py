@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
+import os
 import time
 
 from taccuino.naming import slug as slug_of
 from taccuino.settings import Settings
 from taccuino.storage.mount_client import MountPlaneError, MountRequest, MountStatus
 
-from .cache import dirty_files
-from .configuration import rclone_binary
-from .credentials import CredentialSource
+from .cache_budget import CacheBudget
+from .configuration import RcloneError, rclone_binary
+from .credentials import CredentialError, CredentialSource
 from .kernel import (
     MountTable,
     MountWatch,
@@ -23,6 +23,7 @@ from .kernel import (
     unmount,
 )
 from .layout import Record, UserPaths, read_records, users_directory
+from .relay import StorageRelay
 from .user import UserMounts
 
 __all__ = ["MountPlane"]
@@ -31,8 +32,12 @@ log = logging.getLogger(__name__)
 
 _LONGEST_SOCKET = 107
 _SETTLE_SECONDS = 0.2
+_LOOK_SECONDS = 1.0
 _SWEEP_SECONDS = 3600.0
-_KEEP_CACHE_SECONDS = 24 * 3600.0
+_BUDGET_SECONDS = 60.0
+_DISK_SECONDS = 0.5
+"""A fast disk takes in 250 MB in this time; see `configuration.least_free`."""
+_NOTHING_TO_DROP_SECONDS = 5.0
 
 
 class MountPlane:
@@ -41,10 +46,16 @@ class MountPlane:
     def __init__(self, settings: Settings, credentials: CredentialSource) -> None:
         self._settings = settings
         self._credentials = credentials
+        self._relay = StorageRelay(settings, os.environ)
         self.started = asyncio.Event()
         self._users: dict[str, UserMounts] = {}
         self._watch: MountWatch | None = None
+        self._budget = CacheBudget(settings)
         self._sweeper: asyncio.Task[None] | None = None
+        self._budgeter: asyncio.Task[None] | None = None
+        self._looker: asyncio.Task[None] | None = None
+        self._table: MountTable | None = None
+        self._news = asyncio.Event()
         self._settling: asyncio.TimerHandle | None = None
 
     async def load(self) -> None:
@@ -55,30 +66,38 @@ class MountPlane:
         self._check_lengths()
         await asyncio.to_thread(make_private_directory, users_directory(self._settings))
         await asyncio.to_thread(make_private_directory, plane.cache_directory)
+        await asyncio.to_thread(self._budget.put_back)
         await asyncio.to_thread(make_shared_directory, plane.directory)
         records, faults = await asyncio.to_thread(read_records, self._settings)
         for fault in faults:
             log.error("%s", fault)
         for record in records:
-            user = UserMounts(self._settings, record, self._credentials)
+            user = UserMounts(self._settings, record, self._credentials, self._relay)
             self._users[user.slug] = user
 
     async def start(self) -> None:
         """Take up what an earlier daemon left running; credentials must be served by now."""
+        await self._relay.start()
         self._watch = MountWatch(self._mounts_changed)
         self._sweeper = asyncio.create_task(self._sweep())
+        self._budgeter = asyncio.create_task(self._keep_budget())
+        self._looker = asyncio.create_task(self._keep_looking())
+        self._relay.changed.append(self._storage_changed)
         await asyncio.gather(*(user.adopt() for user in self._users.values()))
         self.started.set()
 
     async def stop(self) -> None:
         """Leave all mounts and their rclone as they are; a later daemon takes them up."""
-        if self._sweeper:
-            self._sweeper.cancel()
+        for task in (self._sweeper, self._budgeter, self._looker):
+            if task:
+                task.cancel()
         if self._settling:
             self._settling.cancel()
         if self._watch:
             self._watch.close()
+        used = any(user.cloud.alive for user in self._users.values())
         await asyncio.gather(*(user.leave() for user in self._users.values()))
+        await self._relay.stop(leave=used)
         directory = self._settings.mount_plane.directory
         assert directory is not None
         table = await asyncio.to_thread(MountTable.read)
@@ -90,7 +109,7 @@ class MountPlane:
         """Mount what the user's servers need; see `UserMounts.mount`."""
         user = self._users.get(request.slug)
         if user is None:
-            user = UserMounts(self._settings, Record(request), self._credentials)
+            user = UserMounts(self._settings, Record(request), self._credentials, self._relay)
             self._users[request.slug] = user
         return await user.mount(request, workarea_only=workarea_only)
 
@@ -128,7 +147,11 @@ class MountPlane:
         user = self._users.get(slug)
         if user is None:
             return None
-        credentials = await self._credentials.get(user.request.username)
+        try:
+            credentials = await self._credentials.get(user.request.username)
+        except CredentialError as error:
+            user.credentials_refused(str(error))
+            raise
         return self._credentials.as_process_json(credentials)
 
     def _absent(self, slug: str) -> MountStatus:
@@ -147,6 +170,7 @@ class MountPlane:
 
     def _mounts_changed(self) -> None:
         """Wait for a burst of changes to end (each container's start makes dozens)."""
+        self._table = None
         if self._settling is None:
             loop = asyncio.get_running_loop()
             self._settling = loop.call_later(_SETTLE_SECONDS, self._look)
@@ -157,6 +181,25 @@ class MountPlane:
         for user in self._users.values():
             user.mounts_changed(table)
 
+    def _storage_changed(self) -> None:
+        for user in self._users.values():
+            user.storage_changed()
+        self._news.set()
+
+    async def _keep_looking(self) -> None:
+        """Keep all users' status files up to date."""
+        while True:
+            # Kept for as long as the kernel tells of no change.
+            table = self._table = self._table or MountTable.read()
+            for user in list(self._users.values()):
+                try:
+                    await user.look(table)
+                except (OSError, RcloneError):
+                    log.exception("%s: its status file", user.slug)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _LOOK_SECONDS)
+            self._news.clear()
+
     def _drop_gone(self) -> None:
         self._users = {slug: user for slug, user in self._users.items() if not user.is_gone}
 
@@ -164,17 +207,25 @@ class MountPlane:
         """Now and then drop users who are gone, and caches nobody used for a day."""
         while True:
             self._drop_gone()
-            await asyncio.to_thread(self._drop_old_caches)
+            await asyncio.to_thread(self._budget.drop_unused, lambda: self._users)
             await asyncio.sleep(_SWEEP_SECONDS)
 
-    def _drop_old_caches(self) -> None:
-        directory = self._settings.mount_plane.cache_directory
-        assert directory is not None
-        for cache in directory.iterdir():
-            old = time.time() - cache.stat().st_mtime > _KEEP_CACHE_SECONDS
-            if not old or cache.name in self._users:
-                continue
-            if left := dirty_files(cache):
-                log.error("%s: %d file(s) were never uploaded; it is kept", cache, left)
-            else:
-                shutil.rmtree(cache)
+    async def _keep_budget(self) -> None:
+        """Hold the caches to their limits, at once where the disk runs full."""
+        checked = 0.0
+        while True:
+            pause = _DISK_SECONDS
+            try:
+                due = time.monotonic() - checked > _BUDGET_SECONDS
+                short = await asyncio.to_thread(self._budget.short)
+                if due or short > 0:
+                    checked = time.monotonic()
+                    mounted = [slug for slug, user in self._users.items() if not user.is_gone]
+                    freed = await asyncio.to_thread(self._budget.enforce, mounted)
+                    pause = pause if freed else _NOTHING_TO_DROP_SECONDS
+                full = short > 0 and await asyncio.to_thread(self._budget.is_full)
+                for user in self._users.values():
+                    user.cache_is_full = full
+            except OSError:
+                log.exception("the caches' limits could not be looked after")
+            await asyncio.sleep(pause)

@@ -18,6 +18,7 @@ import aiohttp
 
 from .configuration import RcloneError, command, environment
 from .layout import RcloneIdentity, UserPaths
+from .limits import ProcessGroup
 
 __all__ = ["Rclone"]
 
@@ -45,19 +46,23 @@ class Rclone:
         self,
         identity: RcloneIdentity,
         socket: Path,
+        group: ProcessGroup,
         pidfd: int,
         child: subprocess.Popen[bytes] | None = None,
     ) -> None:
         self.identity = identity
         self.exited = asyncio.Event()
         self._socket = socket
+        self._group = group
         self._child = child
         self._pidfd = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._ended)
 
     @classmethod
-    async def start(cls, paths: UserPaths, timeout: float) -> Rclone:
-        """Start rclone and wait until its remote control answers.
+    async def start(
+        cls, paths: UserPaths, group: ProcessGroup, node: str, timeout: float
+    ) -> Rclone:
+        """Start rclone under its limits, and wait until its remote control answers.
 
         Raises
         ------
@@ -65,13 +70,14 @@ class Rclone:
             If it ends or gives no answer within ``timeout`` seconds.
         """
         paths.rclone_socket.unlink(missing_ok=True)
-        words, variables = command(paths), environment(paths, os.environ)
+        words = command(paths, node)
+        variables = environment(paths, os.environ, group.memory)
         output = paths.private / "rclone.out"
 
         def spawn() -> subprocess.Popen[bytes]:
             with output.open("wb") as file:
                 # A child of asyncio would be killed when the daemon's loop closes.
-                return subprocess.Popen(
+                child = subprocess.Popen(
                     words,
                     env=variables,
                     cwd="/",
@@ -80,15 +86,17 @@ class Rclone:
                     stderr=file,
                     start_new_session=True,
                 )
+            group.admit(child.pid)
+            _limit(child.pid)
+            return child
 
         child = await asyncio.to_thread(spawn)
-        _limit(child.pid)
         started = _started(child.pid)
         if started is None:
             child.wait()
             raise RcloneError(f"rclone ended at once: {_tail(output)}")
         identity = RcloneIdentity(child.pid, started)
-        process = cls(identity, paths.rclone_socket, os.pidfd_open(child.pid), child)
+        process = cls(identity, paths.rclone_socket, group, os.pidfd_open(child.pid), child)
         if await process.answers(timeout):
             return process
         reason = "ended" if process.exited.is_set() else f"gave no answer in {timeout:g} s"
@@ -97,7 +105,7 @@ class Rclone:
 
     @classmethod
     async def adopt(
-        cls, identity: RcloneIdentity, paths: UserPaths, timeout: float
+        cls, identity: RcloneIdentity, paths: UserPaths, group: ProcessGroup, timeout: float
     ) -> Rclone | None:
         """The rclone that an earlier daemon started, if it runs and is the same."""
         if _started(identity.pid) != identity.started:
@@ -106,7 +114,7 @@ class Rclone:
             pidfd = os.pidfd_open(identity.pid)
         except ProcessLookupError:
             return None
-        process = cls(identity, paths.rclone_socket, pidfd)
+        process = cls(identity, paths.rclone_socket, group, pidfd)
         if _started(identity.pid) == identity.started and await process.answers(timeout):
             return process
         process.release()
@@ -151,14 +159,10 @@ class Rclone:
 
     async def pending(self, remote: str) -> tuple[int, list[tuple[str, int]]]:
         """Files of a mount that wait for their upload, and ``(name, tries)`` that failed."""
-        stats = await self.call("vfs/stats", fs=remote)
-        cache = stats.get("diskCache") or {}
-        count = cache.get("uploadsInProgress", 0) + cache.get("uploadsQueued", 0)
-        if not count:
-            return 0, []
-        queue = (await self.call("vfs/queue", fs=remote)).get("queue") or []
+        # vfs/stats would wait for a directory that is being listed.
+        queue = (await self.call("vfs/queue", 0.8, fs=remote)).get("queue") or []
         failed = [(item["name"], item["tries"] - item["uploading"]) for item in queue]
-        return max(count, len(queue)), [(name, tries) for name, tries in failed if tries > 0]
+        return len(queue), [(name, tries) for name, tries in failed if tries > 0]
 
     async def upload_now(self, remote: str) -> None:
         """Begin all uploads that wait: for their delay, or after a failure for longer."""
@@ -180,6 +184,7 @@ class Rclone:
                     continue
             break
         self.release()
+        await asyncio.to_thread(self._group.remove)
 
     def release(self) -> None:
         """Stop watching the process, and leave it as it is."""

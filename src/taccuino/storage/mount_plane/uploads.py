@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +11,15 @@ from pathlib import Path
 from .cache import dirty_files
 from .configuration import Part, RcloneError
 from .faults import upload_errors
+from .held import held_files
+from .journal import Entry, Failed, Journal, Queued, Renamed
 from .rclone import Rclone
 
-__all__ = ["Pending", "explain", "hurry", "pending"]
+__all__ = ["FailureReasons", "Pending", "hurry", "pending"]
 
 log = logging.getLogger(__name__)
 
-_LOG_LINES = 400
+_REMEMBERED = 10_000
 
 
 @dataclass
@@ -30,8 +31,8 @@ class Pending:
 
 
 async def pending(rclone: Rclone, parts: Iterable[Part], cache: Path) -> Pending:
-    """What waits in the mounts of a running rclone."""
-    found = Pending()
+    """What waits in the mounts of a running rclone, and what is held until it can be saved."""
+    found = Pending(len(await asyncio.to_thread(held_files, cache)))
     for part in parts:
         if part.read_only:
             continue
@@ -57,16 +58,43 @@ async def hurry(rclone: Rclone, parts: Iterable[Part]) -> None:
             log.debug("%s: %s", part.target, error)
 
 
-async def explain(waiting: Pending, rclone_log: Path, endpoint: str) -> list[str]:
-    """A sentence for each file whose upload fails, with the reason from rclone's log."""
-    if not waiting.failing:
-        return []
+class FailureReasons:
+    """Why each file's upload failed last; only rclone's log tells.
 
-    def lines() -> list[str]:
-        try:
-            with rclone_log.open(encoding="utf-8", errors="replace") as file:
-                return list(deque(file, maxlen=_LOG_LINES))
-        except FileNotFoundError:
+    The log is read on from where it was read last, and anew by another daemon, so that a
+    reason is known however much was logged since, until the log is rotated away.
+    """
+
+    def __init__(self, rclone_log: Path) -> None:
+        self._journal = Journal(rclone_log)
+        self._texts: dict[str, str] = {}
+        self._turn = asyncio.Lock()
+
+    async def explain(self, waiting: Pending, endpoint: str) -> list[str]:
+        """A sentence for each file whose upload fails."""
+        if not waiting.failing:
             return []
+        async with self._turn:
+            await asyncio.to_thread(self._read)
+        return upload_errors(waiting.failing, self._texts, endpoint)
 
-    return upload_errors(waiting.failing, await asyncio.to_thread(lines), endpoint)
+    def _read(self) -> None:
+        before = None
+        while self._journal.has_news and self._journal.position != before:
+            before = self._journal.position
+            for entry in self._journal.read():
+                self._note(entry)
+
+    def _note(self, entry: Entry) -> None:
+        reason = self._texts.pop(entry.name, None)
+        match entry:
+            case Failed():
+                self._texts[entry.name] = entry.reason
+                while len(self._texts) > _REMEMBERED:
+                    self._texts.pop(next(iter(self._texts)))
+            case Renamed() if reason is not None:
+                self._texts[entry.new] = reason
+            case Queued() if reason is not None:
+                self._texts[entry.name] = reason  # until its next try
+            case _:
+                pass

@@ -6,39 +6,38 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from dataclasses import replace
 
 from taccuino.settings import Settings
 from taccuino.storage.mount_client import MountRequest, MountState, MountStatus
 
 from . import workarea
-from .cache import dirty_files, repair
-from .configuration import Part, RcloneError, mount_options, parts, prepare
-from .credentials import CredentialError, CredentialSource
-from .faults import explain_storage_error
-from .kernel import (
-    MountTable,
-    free_mount_point,
-    is_directory_within,
-    make_private_directory,
-)
+from .cache import dirty_files
+from .cloud import CloudMounts
+from .configuration import RcloneError
+from .credentials import CredentialSource
+from .kernel import MountTable, make_private_directory
 from .layout import Record, UserPaths, boot_id, forget
-from .rclone import Rclone
-from .uploads import Pending, explain, hurry, pending
+from .relay import StorageRelay
+from .status_file import StatusFile
+from .uploads import Pending
 
 __all__ = ["UserMounts"]
 
 log = logging.getLogger(__name__)
 
-_FUSE = "fuse.rclone"
-_PROBE = ".taccuino-probe"
 _LONGEST_PAUSE = 30.0
 _POLL_SECONDS = 0.2
 _LONGEST_POLL_SECONDS = 5.0
 _LETTING_GO_SECONDS = 15.0
 _STUCK_SECONDS = 10.0
 """When all uploads that are left fail for this long, a stop waits no longer for them."""
+
+
+_CACHE_FULL = (
+    "The cache on this machine is full: what is saved in cloud_storage is refused until what "
+    "waits has been uploaded. What was saved is kept."
+)
 
 
 class UserMounts:
@@ -51,24 +50,27 @@ class UserMounts:
     """
 
     def __init__(
-        self, settings: Settings, record: Record, credentials: CredentialSource
+        self,
+        settings: Settings,
+        record: Record,
+        credentials: CredentialSource,
+        relay: StorageRelay,
     ) -> None:
         self.slug = record.request.slug
-        self.paths = UserPaths.of(settings, self.slug)
+        self.paths = UserPaths.of(settings, self.slug, record.cache)
+        record.cache = self.paths.cache
         self._gone = asyncio.Event()
         self._settings = settings
         self._record = record
         self._credentials = credentials
-        self._rclone: Rclone | None = None
-        self._watch: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
         self._poke = asyncio.Event()
         self._faults: dict[str, str] = {}
-        self._steps: dict[str, str] = {}
-        self._kept: list[str] = []
-        self._checked = 0.0
-        self._starts: deque[float] = deque(maxlen=3)
+        self.cache_is_full = False
+        self._step = ""
+        self._status_file = StatusFile(self.paths.cloud_storage)
+        self.cloud = CloudMounts(settings, record, credentials, relay, self._poke.set)
 
     @property
     def request(self) -> MountRequest:
@@ -76,12 +78,13 @@ class UserMounts:
         return self._record.request
 
     @property
-    def _endpoint(self) -> str:
-        return self._settings.storage.endpoint or ""
+    def _doing(self) -> str:
+        steps = [step for step in (self._step, self.cloud.step) if step]
+        return "; ".join(steps) or "waiting for an earlier request"
 
     @property
-    def _doing(self) -> str:
-        return "; ".join(self._steps.values()) or "waiting for an earlier request"
+    def _all_faults(self) -> list[str]:
+        return [*self._faults.values(), *self.cloud.told_faults()]
 
     @property
     def is_gone(self) -> bool:
@@ -97,10 +100,11 @@ class UserMounts:
         limit = self._settings.mount_plane.ready_timeout
         _, late = await asyncio.wait({work}, timeout=limit)
         self._start_keeper()
-        if late or self._faults:
+        if late or self._all_faults:
             self._poke.set()
         if not late:
             work.result()
+            await self.look(await asyncio.to_thread(MountTable.read))
             return await self.status()
         # It goes on; the keeper's next turn waits for it.
         work.add_done_callback(_report)
@@ -113,9 +117,9 @@ class UserMounts:
         cache itself has the last word.
         """
         deadline = time.monotonic() + timeout
-        await self._hurry_uploads()
+        await self.cloud.hurry_uploads()
         while True:
-            left = (await self._pending()).files
+            left = (await self.cloud.pending()).files
             left = left or await asyncio.to_thread(dirty_files, self.paths.cache)
             if not left or time.monotonic() >= deadline:
                 return replace(await self.status(), uploads_pending=left)
@@ -133,7 +137,7 @@ class UserMounts:
         self._poke.set()
         started = time.monotonic()
         while not await self._is_gone_within(_POLL_SECONDS):
-            waiting, waited = await self._pending(), time.monotonic() - started
+            waiting, waited = await self.cloud.pending(), time.monotonic() - started
             stuck = waited > _STUCK_SECONDS and len(waiting.failing) >= waiting.files
             if stuck or waited > (timeout if waiting.files else _LETTING_GO_SECONDS):
                 break
@@ -142,17 +146,20 @@ class UserMounts:
     async def status(self, fault: str | None = None) -> MountStatus:
         """How the mounts are now; ``fault`` is added to those that are known."""
         table = await asyncio.to_thread(MountTable.read)
+        return await self._status(table, await self.cloud.pending(), fault)
+
+    async def _status(
+        self, table: MountTable, waiting: Pending, fault: str | None = None
+    ) -> MountStatus:
         usable = table.at(self.paths.workarea) is not None
-        waiting = await self._pending()
-        if self._record.wanted and not self._lock.locked():
-            await self._check_health(table)
-        faults = [*([fault] if fault else []), *self._faults.values()]
+        full = [_CACHE_FULL] if self.cache_is_full else []
+        faults = [*([fault] if fault else []), *full, *self._all_faults]
         state: MountState = "failed"
         if self._gone.is_set():
             state = "absent"
         elif not self._record.wanted:
             state = "draining"
-        elif usable and self._is_mounted(table, self._parts[0]):
+        elif usable and self.cloud.is_mounted(table, self.cloud.parts[0]):
             state = "mounted"
         elif not faults:
             faults = [f"Your cloud_storage is not connected yet: {self._doing}."]
@@ -163,10 +170,7 @@ class UserMounts:
             cloud_storage=self.paths.cloud_storage,
             workarea_usable=usable,
             uploads_pending=waiting.files,
-            upload_errors=[
-                *self._kept,
-                *await explain(waiting, self.paths.rclone_log, self._endpoint),
-            ],
+            upload_errors=await self.cloud.upload_errors(waiting),
             fault=" ".join(faults) or None,
             username=self.request.username,
         )
@@ -178,31 +182,42 @@ class UserMounts:
         if self._record.boot != boot_id():
             self._record.rclone, self._record.wanted = None, False
             self._record.boot = boot_id()
-        if self._record.rclone:
-            found = await Rclone.adopt(self._record.rclone, self.paths, timeout=5.0)
-            if found:
-                self._use(found)
-            what = "adopted" if found else "is gone"
-            log.info("%s: rclone %d %s", self.slug, self._record.rclone.pid, what)
+        await self.cloud.adopt()
         self._start_keeper()
         self._poke.set()
 
     def mounts_changed(self, table: MountTable) -> None:
         """Look whether a mount went away that should be there."""
         if self._record.wanted and not self._lock.locked():
-            expected = [part for part in self._parts if part.name in self._record.proven]
-            if not all(self._is_mounted(table, part) for part in expected):
+            expected = [part for part in self.cloud.parts if part.name in self._record.proven]
+            if not all(self.cloud.is_mounted(table, part) for part in expected):
                 self._poke.set()
+
+    async def look(self, table: MountTable) -> None:
+        """Bring the status file up to date; a stat(2) as long as nothing happens."""
+        if self._gone.is_set():
+            return
+        status = await self._status(table, await self.cloud.look())
+        if not self._gone.is_set():
+            self._status_file.write(status, self.cloud.told_conflicts())
+
+    def storage_changed(self) -> None:
+        """The object storage went away or came back: in the latter case nothing waits."""
+        self._poke.set()
+
+    def credentials_refused(self, fault: str) -> None:
+        """Tell that rclone got no credentials; the keeper asks until there are some."""
+        if "credentials" not in self.cloud.faults:
+            self.cloud.faults["credentials"] = fault
+            self._poke.set()
 
     async def leave(self) -> None:
         """Stop looking after the mounts; they and rclone stay as they are."""
-        for task in (self._keeper, self._watch):
-            if task:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-        if self._rclone:
-            self._rclone.release()
+        if self._keeper:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        self.cloud.leave()
 
     async def _is_gone_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
@@ -219,12 +234,14 @@ class UserMounts:
     async def _keep(self) -> None:
         pause = 1.0
         while not self._gone.is_set():
-            well = self._record.wanted and not self._faults
+            well = self._record.wanted and not self._all_faults
             if await self._poked(_LONGEST_PAUSE if well else pause):
                 pause = 1.0
-            elif well and not self._faults:
-                self.mounts_changed(await asyncio.to_thread(MountTable.read))
-                continue
+            elif well and not self._all_faults:
+                table = await asyncio.to_thread(MountTable.read)
+                self.mounts_changed(table)
+                if not await self.cloud.found_fault(table):
+                    continue
             pause = min(pause * 2, _LONGEST_PAUSE)
             try:
                 if self._record.wanted:
@@ -248,12 +265,12 @@ class UserMounts:
 
     async def _finish(self) -> None:
         """Wait for the uploads of a user without servers, then let go."""
-        if not self._alive and await asyncio.to_thread(dirty_files, self.paths.cache) > 0:
+        if not self.cloud.alive and await asyncio.to_thread(dirty_files, self.paths.cache) > 0:
             await self._reconcile_cloud_only()
-        await self._hurry_uploads()
+        await self.cloud.hurry_uploads()
         wait = _POLL_SECONDS
-        while (await self._pending()).files:
-            if self._record.wanted or self._poke.is_set() or not self._alive:
+        while (await self.cloud.pending()).files:
+            if self._record.wanted or self._poke.is_set() or not self.cloud.alive:
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poke.wait(), wait)
@@ -263,18 +280,19 @@ class UserMounts:
                 await self._let_go()
 
     async def _let_go(self) -> None:
-        await self._unmount_cloud()
-        await self._stop_rclone()
+        await self.cloud.stop()
         if left := await asyncio.to_thread(dirty_files, self.paths.cache):
             log.warning("%s: %d file(s) are still to be uploaded", self.slug, left)
             self._record.save(self.paths)
             return
         await asyncio.to_thread(workarea.detach, self.paths)
         self._record.proven.clear()
+        self._status_file.remove()
         self._faults.clear()
-        inner = [part.target for part in self._parts]
+        self.cloud.faults.clear()
+        inner = self.paths.cloud_storage.glob("*")
         outer = [self.paths.workarea, self.paths.cloud_storage, self.paths.root]
-        for directory in inner + outer:
+        for directory in (*inner, *outer):
             with contextlib.suppress(OSError):
                 directory.rmdir()
         forget(self.paths)
@@ -295,27 +313,28 @@ class UserMounts:
             if workarea_only:
                 await self._ensure_workarea()
             else:
-                await asyncio.gather(self._ensure_workarea(), self._ensure_cloud())
-                self._checked = time.monotonic()
+                await asyncio.gather(self._ensure_workarea(), self.cloud.ensure())
+                await self.cloud.hurry_uploads()
             self._record.save(self.paths)
 
     async def _reconcile_cloud_only(self) -> None:
         async with self._lock:
             await asyncio.to_thread(self._make_directories)
-            await self._ensure_cloud()
+            await self.cloud.ensure()
             self._record.save(self.paths)
 
     async def _replace(self, request: MountRequest) -> None:
-        """Take down what was mounted for other ids, buckets or sizes."""
+        """Take down what was mounted for other ids, buckets, groups or sizes."""
+        before = self.cloud.parts
         old, self._record.request = self._record.request, request
         same_ids = (old.uid, old.gid) == (request.uid, request.gid)
         if not same_ids:
             await asyncio.to_thread(workarea.detach, self.paths)
         buckets = (request.bucket, request.scratch_bucket)
         if same_ids and (old.bucket, old.scratch_bucket) == buckets:
+            await self.cloud.let_go(set(before) - set(self.cloud.parts))
             return
-        await self._unmount_cloud()
-        await self._stop_rclone()
+        await self.cloud.stop()
         self._record.proven.clear()
 
     def _make_directories(self) -> None:
@@ -325,7 +344,7 @@ class UserMounts:
 
     async def _ensure_workarea(self) -> None:
         request = self.request
-        self._steps["workarea"] = "mounting the workarea"
+        self._step = "mounting the workarea"
         try:
             await asyncio.to_thread(
                 workarea.ensure, self.paths, request.uid, request.gid, request.quota_bytes
@@ -335,162 +354,7 @@ class UserMounts:
         else:
             self._faults.pop("workarea", None)
         finally:
-            del self._steps["workarea"]
-
-    async def _ensure_cloud(self) -> None:
-        try:
-            faults = await self._mount_cloud()
-        except (RcloneError, OSError) as error:
-            log.warning("%s: %s", self.slug, error)
-            faults = {"rclone": f"cloud_storage can't be mounted ({error})."}
-        finally:
-            self._steps.pop("cloud", None)
-        for name in ("credentials", "rclone", *(part.name for part in self._parts)):
-            self._faults.pop(name, None)
-        self._faults.update(faults)
-        for fault in faults.values():
-            log.warning("%s: %s", self.slug, fault)
-
-    async def _mount_cloud(self) -> dict[str, str]:
-        """Mount each part that the storage gives access to; the faults of the others."""
-        faults: dict[str, str] = {}
-        self._steps["cloud"] = "asking the hub for storage credentials"
-        try:
-            await self._credentials.get(self.request.username)
-        except CredentialError as error:
-            faults["credentials"] = str(error)
-            if not self._record.proven:
-                return faults
-        self._steps["cloud"] = "starting rclone"
-        rclone = await self._running()
-        self._steps["cloud"] = f"waiting for the object storage at {self._endpoint}"
-        limit = self._settings.mount_plane.ready_timeout * 0.4
-        found = await asyncio.gather(
-            *(self._ensure_part(rclone, part, limit) for part in self._parts)
-        )
-        refused = {
-            part.name: fault for part, fault in zip(self._parts, found, strict=True) if fault
-        }
-        # Without new credentials those that rclone still has may do.
-        return (faults or refused) if refused else {}
-
-    async def _ensure_part(self, rclone: Rclone, part: Part, limit: float) -> str | None:
-        """Mount a part if its storage answers, and prove it; the fault, if there is one.
-
-        One that was proven before is mounted also while the storage is away: its cache may
-        hold what the user wrote.
-        """
-        fault = await self._probe(rclone, part, limit)
-        if fault and part.name not in self._record.proven:
-            return fault
-        if not self._is_mounted(await asyncio.to_thread(MountTable.read), part):
-            await asyncio.to_thread(free_mount_point, part.target)
-            await rclone.call(
-                "mount/mount", **mount_options(self._settings, self.request, part)
-            )
-        table = await asyncio.to_thread(MountTable.read)
-        if not self._is_mounted(table, part):
-            return f"{part.title}: it could not be mounted."
-        if not await is_directory_within(part.target, 5.0):
-            return f"{part.title}: its mount does not answer."
-        self._record.proven.add(part.name)
-        return fault
-
-    async def _probe(self, rclone: Rclone, part: Part, limit: float) -> str | None:
-        """Whether the storage answers and gives access: one listing of next to nothing."""
-        try:
-            await rclone.call("operations/list", limit, fs=part.probe, remote=_PROBE)
-        except RcloneError as error:
-            if rclone.exited.is_set():
-                raise
-            return explain_storage_error(str(error), part.title, self._endpoint)
-        return None
-
-    async def _running(self) -> Rclone:
-        """The user's rclone, started if none runs; mounts of a dead one are removed."""
-        if self._rclone and not self._rclone.exited.is_set():
-            return self._rclone
-        self._starts.append(time.monotonic())
-        if len(self._starts) == self._starts.maxlen:
-            crashing = self._starts[-1] - self._starts[0] < 2 * len(self._starts)
-            await asyncio.sleep(3.0 if crashing else 0)
-        await self._unmount_cloud(lazy=True)
-        kept = await asyncio.to_thread(repair, self.paths.cache, self.paths.recovered)
-        self._kept += [
-            f"{path} was being written when rclone was killed; an administrator finds what "
-            f"there is of it in {self.paths.recovered}."
-            for path in kept
-        ]
-        await asyncio.to_thread(prepare, self._settings, self.request, self.paths)
-        rclone = await Rclone.start(self.paths, timeout=10.0)
-        self._use(rclone)
-        self._record.save(self.paths)
-        return rclone
-
-    def _use(self, rclone: Rclone) -> None:
-        async def watch() -> None:
-            await rclone.exited.wait()
-            if self._rclone is rclone:
-                log.warning("%s: rclone %d ended", self.slug, rclone.identity.pid)
-                self._poke.set()
-
-        self._rclone, self._record.rclone = rclone, rclone.identity
-        self._watch = asyncio.create_task(watch())
-
-    async def _stop_rclone(self) -> None:
-        rclone, self._rclone, self._record.rclone = self._rclone, None, None
-        if rclone:
-            await rclone.stop()
-
-    async def _unmount_cloud(self, *, lazy: bool = False) -> None:
-        for part in self._parts:
-            await asyncio.to_thread(free_mount_point, part.target, patience=0 if lazy else 3.0)
-
-    # -- looking
-
-    @property
-    def _parts(self) -> tuple[Part, ...]:
-        return parts(self.request, self.paths)
-
-    @property
-    def _alive(self) -> bool:
-        return self._rclone is not None and not self._rclone.exited.is_set()
-
-    def _is_mounted(self, table: MountTable, part: Part) -> bool:
-        entry = table.at(part.target)
-        return self._alive and entry is not None and entry.kind == _FUSE
-
-    async def _check_health(self, table: MountTable) -> None:
-        """Ask the storage again, if it was not asked lately, so that a cut is told."""
-        part = self._parts[0]
-        rclone = self._rclone
-        if rclone is None or not self._is_mounted(table, part):
-            return
-        if time.monotonic() - self._checked < self._settings.mount_plane.ready_timeout / 2:
-            return
-        self._checked = time.monotonic()
-        try:
-            fault = await self._probe(rclone, part, 5.0)
-        except RcloneError:
-            return  # it just died, and the keeper knows
-        if fault:
-            self._faults[part.name] = fault
-            self._poke.set()
-        else:
-            self._faults.pop(part.name, None)
-
-    async def _pending(self) -> Pending:
-        if self._rclone is None or not self._alive:
-            return Pending(await asyncio.to_thread(dirty_files, self.paths.cache))
-        return await pending(self._rclone, await self._mounted_parts(), self.paths.cache)
-
-    async def _hurry_uploads(self) -> None:
-        if self._rclone is not None and self._alive:
-            await hurry(self._rclone, await self._mounted_parts())
-
-    async def _mounted_parts(self) -> list[Part]:
-        table = await asyncio.to_thread(MountTable.read)
-        return [part for part in self._parts if self._is_mounted(table, part)]
+            self._step = ""
 
 
 def _report(task: asyncio.Task[None]) -> None:

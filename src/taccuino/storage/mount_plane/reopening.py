@@ -1,0 +1,73 @@
+"""Opens what a restarted rclone found waiting in its cache, once, before it is uploaded.
+
+rclone uploads what an earlier one left, but does not tell the directory's entry that its
+object is there now (rclone 1.75, ``Item.reload`` closes the file without a ``StoreFn``). Until
+the directory is listed again, whoever opens the file finds no object, or the one before, and
+rclone drops what it has just uploaded as *stale (remote deleted)*: the file reads as empty, and
+what is appended to it replaces it. Once a file was read and closed through the mount, its
+entry is told. Until then its upload is put off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from .configuration import Part
+from .rclone import Rclone
+
+__all__ = ["reopen"]
+
+_PUT_OFF_SECONDS = 600.0
+"""Of no consequence but when the daemon ends meanwhile: then it is uploaded all the same."""
+_LINK = ".rclonelink"
+
+
+async def reopen(rclone: Rclone, part: Part) -> set[str]:
+    """Open each file that waits in a mount; the names of those that can't be opened yet.
+
+    They can't while the storage is away and their directory is not known; their uploads stay
+    put off until this was called again.
+
+    Raises
+    ------
+    RcloneError
+        If rclone does not answer.
+    """
+    queue = (await rclone.call("vfs/queue", fs=part.vfs)).get("queue") or []
+    waiting = [item for item in queue if not item["uploading"]]
+    for item in waiting:
+        if item["expiry"] < _PUT_OFF_SECONDS / 2:
+            await rclone.call(
+                "vfs/queue-set-expiry", fs=part.vfs, id=item["id"], expiry=_PUT_OFF_SECONDS
+            )
+    return await asyncio.to_thread(_open_each, part.target, [item["name"] for item in waiting])
+
+
+def _open_each(directory: Path, names: Iterable[str]) -> set[str]:
+    """Open and close each; the names of those that could not be."""
+    left = set()
+    for name in names:
+        try:
+            _touch(directory, name)
+        except FileNotFoundError:
+            continue  # deleted or renamed meanwhile
+        except OSError:
+            left.add(name)
+    return left
+
+
+def _touch(directory: Path, name: str) -> None:
+    path = directory / name
+    if name.endswith(_LINK):
+        with contextlib.suppress(OSError):
+            (directory / name.removesuffix(_LINK)).readlink()
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.read(descriptor, 1)  # before that, rclone has not opened it
+    finally:
+        os.close(descriptor)
