@@ -16,6 +16,7 @@ from pathlib import Path
 from taccuino.settings import Settings
 
 from .runtime import EdgeError
+from .storage_data import STORAGE_DATA, storage_data_backend
 
 __all__ = ["IAM_COOKIES", "KEY_OF_PATH", "chroot_directory", "haproxy_config"]
 
@@ -80,6 +81,7 @@ def haproxy_config(
         _BASE,
         _service(settings, hsts=settings.edge.certificate is not None and not plain_siblings),
         _backends(settings),
+        storage_data_backend(settings, s3_backend),
     ]
     if iam_backend is not None:
         sections.append(_iam(settings, iam_backend, jwks_file))
@@ -218,6 +220,7 @@ def _service(settings: Settings, *, hsts: bool) -> str:
         "acl wants_json path_beg /hub/api/",
         "acl wants_json path_reg ^/(user|services)/.*/api/",
         "acl wants_json req.hdr(accept) -m beg application/json",
+        *_STORAGE_DATA_RULES,
         "use_backend servers-api if routed wants_json",
         "use_backend servers if routed",
         "use_backend hub-api if wants_json",
@@ -237,6 +240,19 @@ def _service(settings: Settings, *, hsts: bool) -> str:
             "http-after-response set-header Strict-Transport-Security max-age=31536000"
         )
     return _section("frontend service from base", lines)
+
+
+_STORAGE_DATA_RULES = (
+    # Before all routes: none can take this path.
+    f"acl storage_data path_beg {STORAGE_DATA}",
+    "acl presigned url_param(X-Amz-Signature) -m found",
+    "acl moves_data method GET HEAD PUT",
+    "http-request deny deny_status 405 if storage_data !moves_data",
+    "http-request deny deny_status 403 if storage_data !presigned",
+    # A user's file must never become the program that answers for a part of this origin.
+    "http-request deny deny_status 403 if storage_data { req.hdr(service-worker) -m found }",
+    "use_backend storage-data if storage_data",
+)
 
 
 def _for_servers_only(settings: Settings) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from .runtime import EdgeError
+from .storage_data import STORAGE_DATA
 
 __all__ = ["Route", "Target", "format_map", "parse_map", "parse_target", "route_key"]
 
@@ -86,6 +87,8 @@ def route_key(routespec: str) -> str:
     key = host.lower() + quote(unquote_to_bytes("/" + path))
     if not key.endswith("/"):
         key += "/"
+    if key.startswith(STORAGE_DATA):
+        raise EdgeError(f"route {routespec[:80]!r}: the edge keeps this path for itself")
     if len(key) > 2048:
         raise EdgeError(f"route {routespec[:80]!r}...: longer than 2048 characters")
     return key

@@ -1,0 +1,1 @@
+"""HTTP, and nothing else: what was asked, what is answered, and in which words it fails."""
