@@ -25,6 +25,8 @@ class Contract:
         self.profile = get("TACCUINO_OIDC_PROFILE") or "infncloud"
         self.hub_api_url = (get("JUPYTERHUB_API_URL") or "").rstrip("/")
         self.hub_token = get("JUPYTERHUB_API_TOKEN") or ""
+        # The host may be another than the server's: each user's server can have its own.
+        self.hub_base_url = (get("JUPYTERHUB_HOST") or "") + (get("JUPYTERHUB_BASE_URL") or "/")
         self.service_url = get("JUPYTERHUB_SERVICE_URL") or ""
         self.workarea = get("JUPYTERHUB_ROOT_DIR") or "/workarea"
         self.region = get("AWS_DEFAULT_REGION") or get("AWS_REGION") or "default"

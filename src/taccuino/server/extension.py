@@ -1,8 +1,11 @@
-"""Jupyter's side: notices, what counts as activity, and telling that the server listens."""
+"""Jupyter's side: notices, sharing, what counts as activity, and telling that it listens."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import secrets
+from pathlib import Path
 from typing import Any
 
 import tornado.web
@@ -11,10 +14,15 @@ from jupyter_server.utils import url_path_join
 
 from .activity import ignore_background_requests
 from .contract import Contract
+from .file_calls import FileCalls, NoAnswer
 from .launcher import NOTIFY_VARIABLE
 from .notices import NoticeBoard
+from .sharing import Copy, NotShared, link, scratch_directory, source
 
 __all__ = ["load_jupyter_server_extension"]
+
+_KEPT_COPIES = 100
+_READ_SECONDS = 15.0
 
 
 class _NoticesHandler(APIHandler):
@@ -27,7 +35,9 @@ class _NoticesHandler(APIHandler):
 
     @tornado.web.authenticated
     async def get(self) -> None:
-        self.finish({"notices": self.board.notices()})
+        # Tornado answers 304 when it is what the browser has.
+        self.set_header("Cache-Control", "no-cache")
+        self.finish(await self.board.page())
 
 
 class _KeepaliveHandler(APIHandler):
@@ -39,15 +49,95 @@ class _KeepaliveHandler(APIHandler):
         self.finish()
 
 
+class _Copies:
+    """The copies to scratch of this server's life."""
+
+    def __init__(self, contract: Contract, base_url: str) -> None:
+        self.workarea = Path(contract.workarea)
+        self.username = contract.username
+        self.base_url = base_url
+        self.files = FileCalls()
+        self._copies: dict[str, Copy] = {}
+
+    async def start(self, path: str) -> str:
+        """Copy what lies at an API path; the copy's id."""
+        try:
+            original = await self.files.run(lambda: source(self.workarea, path), _READ_SECONDS)
+        except NoAnswer:
+            raise NotShared(f"{path} can't be read: it does not answer.", 503) from None
+        copy = Copy(original, scratch_directory(self.workarea, self.username))
+        copy.start()
+        name = secrets.token_hex(8)
+        self._copies[name] = copy
+        for old in list(self._copies)[:-_KEPT_COPIES]:
+            if self._copies[old].ended.is_set():
+                del self._copies[old]
+        return name
+
+    def __getitem__(self, name: str) -> Copy:
+        try:
+            return self._copies[name]
+        except KeyError:
+            raise tornado.web.HTTPError(404, "There is no such copy") from None
+
+    def as_json(self, name: str) -> dict[str, Any]:
+        copy = self[name]
+        told = {"id": name, **copy.as_json()}
+        if copy.state == "done":
+            path = f"cloud_storage/scratch/{self.username}/{copy.name}"
+            told |= {"path": path, "link": link(self.base_url, path)}
+        return told
+
+
+class _SharingHandler(APIHandler):
+    copies: _Copies
+
+    def initialize(self, copies: _Copies) -> None:
+        self.copies = copies
+
+    @tornado.web.authenticated
+    async def post(self) -> None:
+        """Begin to copy ``{"path"}``; answers how far it is, small ones being done already."""
+        body = self.get_json_body()
+        path = body.get("path") if isinstance(body, dict) else None
+        if not isinstance(path, str):
+            raise tornado.web.HTTPError(400, "path must be a text")
+        try:
+            name = await self.copies.start(path)
+        except NotShared as problem:
+            raise tornado.web.HTTPError(problem.status, str(problem)) from problem
+        await asyncio.to_thread(self.copies[name].ended.wait, 0.5)
+        self.set_status(201)
+        self.finish(self.copies.as_json(name))
+
+
+class _SharedHandler(_SharingHandler):
+    @tornado.web.authenticated
+    async def get(self, name: str) -> None:
+        """How far a copy is."""
+        self.finish(self.copies.as_json(name))
+
+    @tornado.web.authenticated
+    async def delete(self, name: str) -> None:
+        """Cancel it."""
+        self.copies[name].cancel()
+        self.set_status(204)
+        self.finish()
+
+
 def load_jupyter_server_extension(serverapp: Any) -> None:
     """Called by Jupyter Server: add the handlers."""
     base = url_path_join(serverapp.web_app.settings["base_url"], "taccuino")
-    board = NoticeBoard(Contract(os.environ), os.environ.get("TACCUINO_WORKAREA_FAULTS", ""))
+    contract = Contract(os.environ)
+    board = NoticeBoard(contract, os.environ.get("TACCUINO_WORKAREA_FAULTS", ""))
+    copies = {"copies": _Copies(contract, contract.hub_base_url)}
     serverapp.web_app.add_handlers(
         ".*$",
         [
             (url_path_join(base, "notices"), _NoticesHandler, {"board": board}),
             (url_path_join(base, "keepalive"), _KeepaliveHandler),
+            (url_path_join(base, "copies"), _SharingHandler, copies),
+            (url_path_join(base, "copies/([0-9a-f]+)"), _SharedHandler, copies),
         ],
     )
     ignore_background_requests(serverapp)

@@ -1,0 +1,97 @@
+/* The plugins: what JupyterLab has to offer them, and when they run. */
+
+import { Banner, Notifications } from './notices.js';
+import { sharing } from './sharing.js';
+import { StorageStatus } from './storage.js';
+import { styles } from './styles.js';
+
+const POLL_SECONDS = 3;
+const HIDDEN_POLL_SECONDS = 60; // the warning of an idle server must be there on coming back
+
+/** The plugins, over `load`, which answers with a module that JupyterLab shares. */
+export async function plugins(load) {
+  const [apputils, coreutils, docmanager, filebrowser, services, statusbar, widgets] =
+    await Promise.all(
+      [
+        '@jupyterlab/apputils',
+        '@jupyterlab/coreutils',
+        '@jupyterlab/docmanager',
+        '@jupyterlab/filebrowser',
+        '@jupyterlab/services',
+        '@jupyterlab/statusbar',
+        '@lumino/widgets'
+      ].map(load)
+    );
+  const lab = { ...apputils, ...coreutils, ...docmanager, ...filebrowser, ...services, ...widgets };
+  const { ServerConnection, URLExt } = lab;
+
+  /** Asks the server; its response. Throws if there is none. */
+  lab.ask = (path, init = {}) => {
+    const settings = ServerConnection.makeSettings();
+    const url = URLExt.join(settings.baseUrl, 'taccuino', path);
+    return ServerConnection.makeRequest(url, init, settings);
+  };
+  lab.node = node;
+  document.head.append(node('style', {}, styles));
+  const { IStatusBar } = statusbar || {};
+  const optional = tokens => tokens.filter(token => token);
+  return [
+    {
+      id: 'taccuino:notices',
+      description: 'Shows the notices of the service and the state of the cloud storage.',
+      autoStart: true,
+      optional: optional([lab.IDefaultFileBrowser, IStatusBar]),
+      activate: (app, browser, statusBar) => {
+        const storage = new StorageStatus(lab, app, statusBar);
+        const banner = new Banner(lab, app, browser, Boolean(statusBar));
+        const notifications = new Notifications(lab, app, () => storage.open());
+        const show = page => {
+          const forBanner = banner.there ? page.notices.filter(notice => notice.banner) : [];
+          banner.update(forBanner);
+          notifications.update(page.notices.filter(notice => !forBanner.includes(notice)));
+          storage.update(page);
+        };
+        void app.restored.then(() => follow(lab.ask, show));
+      }
+    },
+    sharing(lab)
+  ];
+}
+
+/** Shows the notices, and again whenever they have changed. */
+function follow(ask, show) {
+  let timer;
+  let shown;
+  const poll = async () => {
+    clearTimeout(timer);
+    try {
+      // The browser asks whether they are still what it has, and mostly hears that they are.
+      const response = await ask('notices', { cache: 'no-cache' });
+      const text = response.ok ? await response.text() : shown;
+      if (text !== shown) {
+        show(JSON.parse(text));
+        shown = text;
+      }
+    } catch (error) {
+      // JupyterLab itself says that the connection is lost
+    }
+    clearTimeout(timer); // another one may have begun in the meantime
+    timer = setTimeout(poll, (document.hidden ? HIDDEN_POLL_SECONDS : POLL_SECONDS) * 1000);
+  };
+  void poll();
+  document.addEventListener('visibilitychange', () => void poll());
+}
+
+/** An element: its attributes (functions are listeners) and what is in it. */
+function node(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === 'function') {
+      element.addEventListener(name, value);
+    } else if (value !== undefined && value !== null && value !== false) {
+      element.setAttribute(name, value === true ? '' : value);
+    }
+  }
+  element.append(...children);
+  return element;
+}
