@@ -15,7 +15,9 @@ from sqlalchemy import text
 from taccuino import edge, engines, iam
 from taccuino.edge import check as check_edge
 from taccuino.engines import check as check_engine
+from taccuino.private_files import secret
 from taccuino.settings import Settings
+from taccuino.storage.pages.places import places_of
 
 from .handlers.ready import ReadyHandler
 from .handlers.server_requests import HubAuthenticator
@@ -23,14 +25,15 @@ from .handlers.servers import CULLING_SCOPE, server_handlers
 from .handlers.tokens import (
     SCOPES,
     SERVER_TOKEN_SCOPES,
+    STORAGE_PAGES,
     USER_ROLE,
     mount_plane_role,
+    storage_pages_role,
     token_handlers,
 )
 from .housekeeping import start_housekeeping
 from .options import ServerOptions
 from .readiness import Check, Readiness
-from .secret_files import secret
 from .storage import HubStorage, StorageBackend
 
 __all__ = ["configure"]
@@ -55,6 +58,7 @@ def configure(c: Any, settings: Settings) -> None:
     _configure_hub(c, settings)
     _configure_lifetimes(c)
     _configure_access(c, settings)
+    _configure_storage_pages(c, settings)
     _configure_culling(c, settings)
     _configure_options(c, options)
     _configure_pages(c, settings)
@@ -118,6 +122,24 @@ def _configure_access(c: Any, settings: Settings) -> None:
     c.Spawner.server_token_scopes = list(SERVER_TOKEN_SCOPES)
 
 
+def _configure_storage_pages(c: Any, settings: Settings) -> None:
+    """The storage pages: a service with a process of its own, whose users log in here."""
+    port = settings.local.storage_pages_port
+    if port is None:
+        return
+    c.JupyterHub.services.append(
+        {
+            "name": STORAGE_PAGES,
+            "url": f"http://127.0.0.1:{port}",
+            "api_token": secret(settings.state_dir / "secrets/storage-pages-token"),
+            # It is a part of the service: there is nothing to ask the user.
+            "oauth_no_confirm": True,
+            "display": False,
+        }
+    )
+    c.JupyterHub.load_roles.append(storage_pages_role())
+
+
 def _configure_culling(c: Any, settings: Settings) -> None:
     """The idle culler, as a service that the hub runs; see `taccuino.hub.culling`."""
     culling = settings.culling
@@ -168,6 +190,8 @@ def _configure_pages(c: Any, settings: Settings) -> None:
         "asset_version": _asset_version(),
         # JupyterHub calls what can be called with the user of the page.
         "last_failure": _last_failure,
+        "group_directories": lambda user: _group_directories(settings, user),
+        "storage_pages": settings.local.storage_pages_port is not None,
     }
     hub.logo_file = str(_HERE / "static/logo.svg")
 
@@ -186,6 +210,13 @@ def _last_failure(user: Any) -> str:
     if not failure or time.time() - failure.get("at", 0) > _SHOWN_FAILURE_SECONDS:
         return ""
     return str(failure["message"])
+
+
+def _group_directories(settings: Settings, user: Any) -> list[str]:
+    """The user's groups' buckets, as they are called in ``cloud_storage``."""
+    groups = [group.name for group in user.groups] if user else []
+    places = places_of(settings, user.name, groups) if user else []
+    return [place.directory for place in places if place.kind == "group"]
 
 
 def _configure_handlers(

@@ -12,10 +12,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from taccuino.settings import CullingSettings
+from taccuino.storage.admin_ops import BucketUsage
 
 __all__ = ["Notice", "ServerFacts", "notices", "seconds_until_culled"]
 
 _RECENT_FAILURE_SECONDS = 24 * 3600
+_NEARLY_FULL = 0.9
+_FULL = 0.99
 _UPLOADS_WORTH_TELLING = 100  # files; fewer are uploaded within seconds
 
 
@@ -47,6 +50,8 @@ class ServerFacts:
     uploads_pending: int = 0
     last_failure: Mapping[str, Any] | None = field(default=None)
     """Why the server before this one ended: ``message`` and ``at``."""
+    usage: BucketUsage | None = None
+    """How full the user's bucket is, where that is known."""
     told: Sequence[Notice] = ()
     """What the spawner has to say, such as that a process was ended for want of memory."""
 
@@ -76,6 +81,7 @@ def notices(facts: ServerFacts, culling: CullingSettings) -> list[Notice]:
     found = [
         *_uploads(facts),
         *_storage(facts),
+        *_quota(facts.usage),
         *facts.told,
         *_stopping(facts, culling),
         *_failure(facts),
@@ -131,6 +137,34 @@ def _storage(facts: ServerFacts) -> list[Notice]:
         return []
     text = f"{facts.fault} It is tried again by itself; your server need not be restarted."
     return [Notice(f"storage-{_mark(facts.fault)}", "error", text)]
+
+
+def _quota(usage: BucketUsage | None) -> list[Notice]:
+    """A bucket that is nearly full; the last hundredth is too little for most files."""
+    if not usage or not usage.quota_bytes:
+        return []
+    full = usage.bytes / usage.quota_bytes
+    if full < _NEARLY_FULL:
+        return []
+    text = (
+        f"Your bucket is {full:.0%} full ({_size(usage.bytes)} of {_size(usage.quota_bytes)})."
+        + (" What does not fit is not uploaded." if full >= _FULL else "")
+        + " Delete what you do not need any more, and earlier versions of files, which count"
+        " too: the storage pages free them."
+    )
+    if full >= _FULL:
+        return [Notice("quota-full", "error", text)]
+    return [Notice("quota-nearly-full", "warning", text)]
+
+
+def _size(number: int) -> str:
+    """A size for people: ``184 GiB``, ``1.5 GiB``."""
+    size, unit = float(number), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
 
 
 def _failure(facts: ServerFacts) -> list[Notice]:

@@ -25,6 +25,8 @@ from taccuino.storage import (
     bucket_name,
     role_arn,
 )
+from taccuino.storage.admin_ops import BucketUsage
+from taccuino.storage.groups import group_mounts
 from taccuino.storage.mount_client import MountPlaneClient, MountPlaneError, MountRequest
 
 __all__ = ["HubStorage", "StorageBackend", "refusal", "server_endpoint", "storage_environment"]
@@ -57,6 +59,7 @@ class StorageBackend:
         self.settings = settings
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._unprepared: set[str] = set()
+        self._groups: dict[str, frozenset[str]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """The same: traitlets copies what is configured, and there is one for the hub."""
@@ -76,6 +79,13 @@ class StorageBackend:
     def _cache(self) -> CredentialCache:
         return CredentialCache(StorageTokenService(self.settings))
 
+    async def usage(self, username: str) -> BucketUsage | None:
+        """How full a user's own bucket is, if that can be known soon."""
+        try:
+            return await self.provisioner.usage(bucket_name(self.settings, username))
+        except StorageError:  # a name that no bucket can have
+            return None
+
     async def access_token(self, user: Any) -> AccessToken:
         """A token that the storage takes.
 
@@ -92,7 +102,8 @@ class StorageBackend:
     async def credentials(self, user: Any) -> Credentials:
         """The storage credentials of JupyterHub's ``User``.
 
-        They may have to be prepared for yet: the storage was away when the server started.
+        They may have to be prepared for yet: the storage was away when the server started. A
+        user's groups may have changed since: the role follows.
 
         Raises
         ------
@@ -103,6 +114,18 @@ class StorageBackend:
         async with patience(_CREDENTIALS_SECONDS):
             if user.name in self._unprepared:
                 await self.prepare(user)
+            elif self._groups.get(user.name) != groups_of(user):
+                try:
+                    await self.prepare(user)
+                except StorageError as error:
+                    log.warning("The role of %s is as it was: %s", user.name, error)
+            try:
+                return await self._credentials(user)
+            except StorageError as error:
+                if error.reason != "denied":
+                    raise
+            # No server was ever started, which is what makes the bucket and the role.
+            await self.prepare(user)
             return await self._credentials(user)
 
     async def prepare(self, user: Any) -> None:
@@ -123,24 +146,31 @@ class StorageBackend:
 
     async def _prepare(self, user: Any) -> None:
         if self.provisioner.administers:
-            subject = (await self.access_token(user)).subject
-            await self.provisioner.ensure_user(user.name, subject, await _email(user))
+            subject, groups = (await self.access_token(user)).subject, groups_of(user)
+            await self.provisioner.ensure_user(user.name, subject, await _email(user), groups)
+            self._groups[user.name] = groups
             await self._credentials(user)
         else:
             await self.provisioner.ensure_own_bucket(user.name, await self._credentials(user))
+            self._groups[user.name] = groups_of(user)
 
     def _prepared(self, username: str, task: asyncio.Task[None]) -> None:
         del self._under_way[username]
-        if task.cancelled() or task.exception():
-            self._unprepared.add(username)
-        else:
+        if not task.cancelled() and not task.exception():
             self._unprepared.discard(username)
+        elif username not in self._groups:
+            self._unprepared.add(username)
 
     async def _credentials(self, user: Any) -> Credentials:
         async def token() -> str:
             return (await self.access_token(user)).value
 
         return await self._cache.get(user.name, token)
+
+
+def groups_of(user: Any) -> frozenset[str]:
+    """The groups that the IAM told of JupyterHub's ``User``."""
+    return frozenset(group.name for group in user.groups)
 
 
 async def _email(user: Any) -> str | None:
@@ -176,6 +206,7 @@ class HubStorage:
             bucket=bucket_name(settings, username),
             scratch_bucket=settings.storage.scratch_bucket,
             workarea_quota=settings.workarea.quota,
+            groups=group_mounts(settings, username, groups_of(self._user)),
         )
         report("Mounting your files")
         try:

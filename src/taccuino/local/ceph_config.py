@@ -112,6 +112,10 @@ rgw enable usage log = false
 rgw dynamic resharding = false
 rgw gc max objs = 8
 rgw lc max objs = 8
+# Earlier versions end on any day that the machine runs, not only in its first six hours.
+rgw lifecycle work time = 00:00-23:59
+# This gateway sees all that changes a bucket's size; what it believes is looked up this often.
+rgw bucket quota ttl = 60
 rgw usage max shards = 4
 debug rgw = 0/1
 """

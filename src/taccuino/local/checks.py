@@ -22,12 +22,19 @@ _LONGEST_STATE = 39
 """Characters: podman takes a run directory (``<state>/engine/run``) of 50 at most."""
 _PROGRAMS = {
     "haproxy": "haproxy",
+    "nginx": "nginx",
     "nft": "nftables",
     "fusermount3": "fuse3",
     "mkfs.ext4": "e2fsprogs",
     "losetup": "mount",
 }
-_PODMAN = {"podman": "podman", "runc": "runc", "conmon": "conmon"}
+_PODMAN = {
+    "podman": "podman",
+    "runc": "runc",
+    "conmon": "conmon",
+    # What podman's netavark runs for each network; no package of podman's asks for it.
+    "iptables": "iptables",
+}
 _CEPH = {
     "ceph-mon": "ceph-mon",
     "ceph-osd": "ceph-osd",

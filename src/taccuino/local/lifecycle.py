@@ -83,7 +83,7 @@ def _start_task(supervision: Supervision, service: Service, report: Report) -> T
             return
         service.after_start()
         what = "runs" if current else f"ready after {time.monotonic() - began:.1f} s"
-        report(f"{service.name:<12} {what}")
+        report(f"{service.name:<13} {what}")
 
     return Task(service.name, start, service.after)
 
@@ -115,13 +115,13 @@ def down(settings: Settings, report: Report) -> None:
     supervision = Supervision(state)
     with _exclusive(state):
         supervision.stop("hub")
-        report("hub          stopped")
+        report("hub           stopped")
         release_servers(settings, report)
         for name in reversed(service_names(settings)):
             supervision.stop(name)
         supervision.shutdown({})
         remove_firewall(settings)
-        report("services     stopped")
+        report("services      stopped")
 
 
 def purge(settings: Settings, report: Report) -> None:

@@ -18,6 +18,7 @@ OFFSETS: Mapping[str, int] = {
     "local.s3_backend_port": 5,
     "local.ceph_mon_port": 6,
     "edge.server_port": 7,
+    "local.storage_pages_port": 8,
 }
 """A port's key in the settings, and how far it is from the service's own port."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from taccuino.settings import Settings
 
-__all__ = ["http_answer", "http_status", "socket_answers"]
+__all__ = ["http_answer", "http_status", "port_answers", "socket_answers"]
 
 _SECONDS = 3.0
 
@@ -45,6 +45,18 @@ def http_status(settings: Settings, path: str) -> int | None:
     """The status of a page of the service; ``None`` if there is no answer."""
     answer = http_answer(settings, path)
     return answer[0] if answer else None
+
+
+def port_answers(port: int, page: str) -> bool:
+    """Whether a page of a service on the loopback interface answers 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
+    try:
+        connection.request("GET", page)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 class _SocketConnection(http.client.HTTPConnection):

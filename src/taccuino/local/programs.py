@@ -1,4 +1,4 @@
-"""The services besides Ceph and the IAM: the engine, the edge, the mount plane and the hub."""
+"""The services besides Ceph and the IAM: the edge, the engine, and those of our own code."""
 
 from __future__ import annotations
 
@@ -17,10 +17,16 @@ from .podman import (
     podman_environment,
     write_podman_files,
 )
-from .probe import http_status, socket_answers
+from .probe import http_status, port_answers, socket_answers
 from .service import SendSignal, Service
 
-__all__ = ["edge_service", "engine_service", "hub_service", "mount_plane_service"]
+__all__ = [
+    "edge_service",
+    "engine_service",
+    "hub_service",
+    "mount_plane_service",
+    "storage_pages_service",
+]
 
 
 def engine_service(settings: Settings) -> Service:
@@ -105,6 +111,20 @@ def mount_plane_service(settings: Settings) -> Service:
     )
 
 
+def storage_pages_service(settings: Settings) -> Service:
+    """The storage pages, which go on while the hub restarts."""
+    port = settings.local.storage_pages_port
+    assert port is not None
+    return Service(
+        name="storage-pages",
+        command=(sys.executable, "-m", "taccuino.storage.pages"),
+        ready=lambda: port_answers(port, "/services/storage/health"),
+        ready_timeout=30.0,
+        configuration=f"{settings.hub.port} {settings.edge.certificate} "
+        + _configuration(settings, "name", "state_dir", "host", "port", "storage", "local"),
+    )
+
+
 def hub_service(settings: Settings) -> Service:
     """The hub: JupyterHub with Taccuino's configuration."""
     package = Path(taccuino.__file__).parent
@@ -113,7 +133,16 @@ def hub_service(settings: Settings) -> Service:
         name="hub",
         command=(sys.executable, "-m", "jupyterhub", "-f", str(config)),
         directory=settings.state_dir / "hub",
-        after=("ceph-mon", "ceph-osd", "radosgw", "iam", "engine", "edge", "mount-plane"),
+        after=(
+            "ceph-mon",
+            "ceph-osd",
+            "radosgw",
+            "iam",
+            "engine",
+            "edge",
+            "mount-plane",
+            "storage-pages",
+        ),
         ready=lambda: http_status(settings, "/hub/ready") == 200,
         ready_timeout=90.0,
         stop_timeout=20.0,

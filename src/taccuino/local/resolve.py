@@ -30,6 +30,7 @@ _DIRECTORIES = {
     "iam": 0o711,
     "ceph": 0o711,
     "mount-plane": 0o711,
+    "storage-pages": 0o700,
 }
 _FILES = {"settings.json", "settings.new", "accounts.json", "offers.json", "taccuino.toml"}
 

@@ -17,12 +17,21 @@ DEMO_ACCOUNTS = (("alice", False), ("bruno", False), ("ada", True))
 """The embedded IAM's first accounts, and whether each is an administrator."""
 
 
+_TOKENS = (
+    "hub-crypt-key",
+    "hub-cookie-secret",
+    "mount-plane-token",
+    "storage-pages-token",
+    "storage-pages-cookie-secret",
+)
+
+
 def make_secrets(state_dir: Path, *, embedded_iam: bool) -> None:
     """Make the secrets that are missing.
 
     With the embedded IAM these are also its client's secret and the demo accounts.
     """
-    for name in ("hub-crypt-key", "hub-cookie-secret", "mount-plane-token"):
+    for name in _TOKENS:
         keep_private(state_dir / "secrets" / name, lambda: secrets.token_hex(32) + "\n")
     if embedded_iam:
         client_secret = state_dir / "secrets/iam-client-secret"

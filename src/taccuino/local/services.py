@@ -19,14 +19,20 @@ def service_names(settings: Settings) -> list[str]:
     names.append("edge")
     if settings.engine.kind == "podman":
         names.append("engine")
-    return [*names, "mount-plane", "hub"]
+    return [*names, "mount-plane", "storage-pages", "hub"]
 
 
 def services_of(settings: Settings) -> list[Service]:
     """The services of resolved settings, in the order in which they are started."""
     from .ceph import ceph_services
     from .iam import iam_service
-    from .programs import edge_service, engine_service, hub_service, mount_plane_service
+    from .programs import (
+        edge_service,
+        engine_service,
+        hub_service,
+        mount_plane_service,
+        storage_pages_service,
+    )
 
     services: list[Service] = []
     if settings.embedded_storage:
@@ -36,5 +42,9 @@ def services_of(settings: Settings) -> list[Service]:
     services.append(edge_service(settings))
     if settings.engine.kind == "podman":
         services.append(engine_service(settings))
-    services += [mount_plane_service(settings), hub_service(settings)]
+    services += [
+        mount_plane_service(settings),
+        storage_pages_service(settings),
+        hub_service(settings),
+    ]
     return services

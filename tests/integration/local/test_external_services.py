@@ -198,7 +198,12 @@ def use_storage(person: Person) -> str:
 def test_only_what_is_missing_is_run(other: OtherService) -> None:
     status = other.status
     assert status["ready"]
-    assert {s["name"] for s in status["services"]} == {"edge", "mount-plane", "hub"}
+    assert {s["name"] for s in status["services"]} == {
+        "edge",
+        "mount-plane",
+        "storage-pages",
+        "hub",
+    }
     assert status["accounts"] == []
     checks = requests.get(f"{other.url}/hub/ready", timeout=20).json()["checks"]
     assert {check["state"] for check in checks.values()} == {"ok"}

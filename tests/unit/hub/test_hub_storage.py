@@ -19,6 +19,7 @@ from taccuino.hub.storage import (
 from taccuino.iam import AccessToken, GrantFailure
 from taccuino.settings import Settings
 from taccuino.storage import StorageError
+from taccuino.storage.groups import GroupMount
 from taccuino.storage.mount_client import MountPlaneError, MountStatus
 
 
@@ -97,7 +98,9 @@ class StandInBackend:
 
 
 async def attach(backend):
-    return await HubStorage(backend, object()).attach("ana", 3001000, 3001000, lambda _: None)
+    return await HubStorage(backend, StandInUser(None)).attach(
+        "ana", 3001000, 3001000, lambda _: None
+    )
 
 
 async def test_the_workarea_and_the_cloud_storage_are_bound():
@@ -155,14 +158,15 @@ async def test_without_a_workarea_there_is_no_start(status, said):
 
 async def test_uploads_are_waited_for_before_the_mount_goes():
     backend = StandInBackend()
-    await HubStorage(backend, object()).detach("ana", lambda _: None)
+    await HubStorage(backend, StandInUser(None)).detach("ana", lambda _: None)
     assert backend.mount_plane.calls == [("drain", "ana", 60.0), ("unmount", "ana", False)]
 
 
 class StandInUser:
     name = "ana"
 
-    def __init__(self, auth_state):
+    def __init__(self, auth_state, *groups):
+        self.groups = [SimpleNamespace(name=group) for group in groups]
         self.auth_state = auth_state
         self.authenticator = SimpleNamespace(user_auth_state_key="oauth_user", broker=self)
 
@@ -211,7 +215,7 @@ def backend(monkeypatch):
 )
 async def test_the_bucket_is_made_for_an_account_and_its_address(backend, auth_state, email):
     await backend.prepare(StandInUser(auth_state))
-    assert backend.provisioner.made == [("ana", "subject-of-ana", email)]
+    assert backend.provisioner.made == [("ana", "subject-of-ana", email, frozenset())]
 
 
 async def test_what_could_not_be_prepared_is_when_credentials_are_asked_for(backend):
@@ -249,3 +253,31 @@ async def test_all_who_ask_wait_for_one_preparation_which_outlives_them(backend)
 
 def test_an_access_token_is_not_shown():
     assert "tok" not in repr(AccessToken("tok", "i", 0.0, "s"))
+
+
+async def test_the_role_follows_the_groups(backend):
+    made = backend.provisioner.made
+    for groups, times in ((["lab"], 1), (["lab"], 1), (["lab", "it"], 2), ([], 3)):
+        user = StandInUser(None, *groups)
+        assert await backend.credentials(user) == "credentials of ana"
+        assert len(made) == times
+        assert made[-1][-1] == frozenset(groups)
+
+
+async def test_groups_that_changed_while_the_storage_is_away_wait(backend):
+    await backend.credentials(StandInUser(None, "lab"))
+    backend.provisioner.error = StorageError("x", reason="unreachable")
+    assert await backend.credentials(StandInUser(None)) == "credentials of ana"
+    backend.provisioner.error = None
+    await backend.credentials(StandInUser(None))
+    assert backend.provisioner.made[-1][-1] == frozenset()
+
+
+async def test_groups_buckets_are_mounted(backend):
+    entry = {"group": "/a/b", "bucket": "b-shared", "read_only": True}
+    backend.settings = Settings.parse({"storage": {"group_buckets": [entry]}})
+    backend.mount_plane = StandInPlane()
+    user = StandInUser(None, "a/b", "other")
+    await HubStorage(backend, user).attach("ana", 3001000, 3001000, lambda _: None)
+    ((request, _),) = backend.mount_plane.calls
+    assert request.groups == (GroupMount("a-b", "b-shared", True),)

@@ -4,6 +4,7 @@ import pytest
 
 from taccuino.hub.notices import Notice, ServerFacts, notices, seconds_until_culled
 from taccuino.settings import CullingSettings
+from taccuino.storage.admin_ops import BucketUsage
 
 NOW = 1_000_000.0
 CULLING = CullingSettings(idle_seconds=3600, warn_seconds=300)
@@ -91,3 +92,20 @@ def test_the_last_failure_is_told_for_a_day(age, count):
     failure = {"message": "It used more than its 2G of memory.", "at": NOW - age}
     found = notices(facts(last_failure=failure), CULLING)
     assert len(found) == count
+
+
+@pytest.mark.parametrize(
+    ("used", "quota", "said"),
+    [
+        (184 << 30, 200 << 30, ("quota-nearly-full", "92% full (184 GiB of 200 GiB)")),
+        (199 << 30, 200 << 30, ("quota-full", "does not fit is not uploaded")),
+        (100 << 30, 200 << 30, None),
+        (184 << 30, None, None),
+    ],
+)
+def test_a_bucket_that_gets_full_is_told(used, quota, said):
+    found = notices(facts(usage=BucketUsage(used, 3, quota)), CULLING)
+    assert bool(found) == bool(said)
+    if said:
+        assert found[0].id == said[0]
+        assert said[1] in found[0].message

@@ -12,7 +12,10 @@ from taccuino.local.status import compose, status
 from taccuino.local.supervision import ServiceState
 from taccuino.settings import Settings
 
-NAMES = ["ceph-mon", "ceph-osd", "radosgw", "iam", "edge", "engine", "mount-plane", "hub"]
+NAMES = [
+    "ceph-mon", "ceph-osd", "radosgw", "iam", "edge", "engine", "mount-plane", "storage-pages",
+    "hub",
+]  # fmt: skip
 EXTERNAL = {
     "iam": {"issuer": "https://iam.example.org/", "client_id": "hub"},
     "storage": {"endpoint": "https://s3.example.org"},
@@ -56,7 +59,12 @@ def test_status_works_where_nothing_runs(tmp_path: Path) -> None:
 
 def test_what_runs_elsewhere_is_no_service_here() -> None:
     assert service_names(Settings()) == NAMES
-    assert service_names(Settings.parse(EXTERNAL)) == ["edge", "mount-plane", "hub"]
+    assert service_names(Settings.parse(EXTERNAL)) == [
+        "edge",
+        "mount-plane",
+        "storage-pages",
+        "hub",
+    ]
 
 
 def test_check_names_missing_programs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import logging
 import time
 from typing import Any, Final
@@ -18,6 +19,7 @@ from taccuino.hub.notices import Notice, ServerFacts, notices, seconds_until_cul
 from taccuino.hub.storage import StorageBackend
 from taccuino.naming import slug
 from taccuino.settings import Settings
+from taccuino.storage.admin_ops import BucketUsage
 from taccuino.storage.mount_client import MountPlaneError, MountStatus
 
 __all__ = ["CULLING_SCOPE", "server_handlers"]
@@ -40,6 +42,7 @@ class _ServersHandler(APIHandler):
         super().initialize()
         self.culling = settings.culling
         self.mount_plane = backend.mount_plane
+        self.backend = backend
 
     def calling_server(self, name: object) -> Any:
         """The spawner of the server that asks, which must be the one it names.
@@ -86,9 +89,11 @@ class NoticesHandler(_ServersHandler):
     """``GET /servers/notices?server=``: what the user should see in JupyterLab."""
 
     async def get(self) -> None:
-        """Answer ``{"notices": [{"id", "level", "message"}]}``."""
+        """Answer ``{"notices": [{"id", "level", "message"}], "storage": ...}``."""
         spawner = self.calling_server(self.get_argument("server", ""))
-        activity, mount = await asyncio.gather(self.activity(spawner), self._mount(spawner))
+        activity, mount, usage = await asyncio.gather(
+            self.activity(spawner), self._mount(spawner), self.backend.usage(spawner.user.name)
+        )
         facts = ServerFacts(
             now=time.time(),
             started=_started(spawner),
@@ -97,13 +102,14 @@ class NoticesHandler(_ServersHandler):
             fault=mount.fault if mount else None,
             upload_errors=mount.upload_errors if mount else (),
             uploads_pending=mount.uploads_pending if mount else 0,
+            usage=usage,
             last_failure=getattr(spawner, "last_failure", None),
             told=[Notice(**notice) for notice in spawner.notices()]
             if hasattr(spawner, "notices")
             else (),
         )
         found = [notice.as_json() for notice in notices(facts, self.culling)]
-        self.finish({"notices": found})
+        self.finish({"notices": found, "storage": usage_json(usage)})
 
     async def _mount(self, spawner: Any) -> MountStatus | None:
         try:
@@ -111,6 +117,24 @@ class NoticesHandler(_ServersHandler):
         except MountPlaneError as error:
             log.warning("Nothing is known of %s's mounts: %s", spawner.user.name, error)
             return None
+
+
+class StorageHandler(APIHandler):
+    """``GET /storage``: how full the bucket of whoever asks is, for the hub's pages."""
+
+    def initialize(self, backend: StorageBackend) -> None:
+        """Take what answers."""
+        super().initialize()
+        self.backend = backend
+
+    async def get(self) -> None:
+        """Answer ``{"used_bytes", "quota_bytes", "objects"}``, or ``null``, soon."""
+        if not isinstance(self.current_user, User):
+            raise web.HTTPError(403, "Only users have a bucket")
+        usage = await self.backend.usage(self.current_user.name)
+        told = {**(usage_json(usage) or {}), "objects": usage.objects} if usage else None
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(told))
 
 
 class IdleHandler(_ServersHandler):
@@ -141,6 +165,13 @@ class IdleHandler(_ServersHandler):
         )
 
 
+def usage_json(usage: BucketUsage | None) -> dict[str, int | None] | None:
+    """How full a bucket is, as the API answers it."""
+    if usage is None:
+        return None
+    return {"used_bytes": usage.bytes, "quota_bytes": usage.quota_bytes}
+
+
 def _last_report(spawner: Any) -> float:
     reported = spawner.orm_spawner.last_activity
     return epoch(reported) if reported else _started(spawner)
@@ -159,5 +190,6 @@ def server_handlers(
     return [
         (r"/api/taccuino/servers/events", EventsHandler, arguments),
         (r"/api/taccuino/servers/notices", NoticesHandler, arguments),
+        (r"/api/taccuino/storage", StorageHandler, {"backend": backend}),
         (r"/api/taccuino/servers/([^/]+)/idle", IdleHandler, arguments),
     ]

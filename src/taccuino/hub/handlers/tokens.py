@@ -24,14 +24,18 @@ __all__ = [
     "CREDENTIALS_SCOPE",
     "SCOPES",
     "SERVER_TOKEN_SCOPES",
+    "STORAGE_PAGES",
     "TOKENS_SCOPE",
     "USER_ROLE",
     "mount_plane_role",
+    "storage_pages_role",
     "token_handlers",
 ]
 
 TOKENS_SCOPE: Final = "custom:taccuino:tokens"
 CREDENTIALS_SCOPE: Final = "custom:taccuino:credentials"
+STORAGE_PAGES: Final = "storage"
+"""What the hub calls the storage pages' service; it is in their address."""
 
 SCOPES: Final[dict[str, dict[str, str]]] = {
     TOKENS_SCOPE: {"description": "Get access tokens and storage credentials of one's own."},
@@ -42,7 +46,7 @@ SCOPES: Final[dict[str, dict[str, str]]] = {
 USER_ROLE: Final[dict[str, Any]] = {
     "name": "user",
     "description": "Standard user privileges",
-    "scopes": ["self", f"{TOKENS_SCOPE}!user"],
+    "scopes": ["self", f"{TOKENS_SCOPE}!user", f"access:services!service={STORAGE_PAGES}"],
 }
 """For ``c.JupyterHub.load_roles``: what a user may give their servers."""
 
@@ -64,6 +68,16 @@ def mount_plane_role(service: str = "mount-plane") -> dict[str, Any]:
         "description": "Fetch the storage credentials of the users whose storage it mounts",
         "scopes": [CREDENTIALS_SCOPE],
         "services": [service],
+    }
+
+
+def storage_pages_role() -> dict[str, Any]:
+    """For ``c.JupyterHub.load_roles``: the storage pages' service."""
+    return {
+        "name": "taccuino-storage-pages",
+        "description": "Fetch users' storage credentials, and the groups of who shares a file",
+        "scopes": [CREDENTIALS_SCOPE, "read:users:name", "read:users:groups"],
+        "services": [STORAGE_PAGES],
     }
 
 

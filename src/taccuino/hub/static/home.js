@@ -67,9 +67,62 @@ async function stop(button) {
   button.textContent = words;
 }
 
+// How full the bucket is. It comes after the page, which never waits for the object storage.
+async function showStorage() {
+  const storage = byId("storage");
+  const answer = await fetch(storage.dataset.url, {
+    headers: { Accept: "application/json" },
+  }).catch(() => null);
+  const told = answer?.ok ? await answer.json().catch(() => null) : null;
+  if (told) fillStorage(storage, told);
+}
+
+function fillStorage(storage, told) {
+  const known = Number.isFinite(told.used_bytes);
+  const waiting = told.uploads_pending || 0;
+  storage.hidden = !known && !waiting;
+  byId("storage-words").hidden = !known;
+  if (waiting) {
+    const files = waiting === 1 ? "1 file is" : `${waiting} files are`;
+    byId("storage-pending").textContent = `${files} still being uploaded to the object storage.`;
+    byId("storage-pending").hidden = false;
+  }
+  const meter = storage.querySelector(".tc-meter");
+  meter.hidden = !known || !told.quota_bytes;
+  if (!known) return;
+  const objects = Number.isFinite(told.objects) ? `, ${told.objects.toLocaleString()} files` : "";
+  if (meter.hidden) {
+    byId("storage-words").textContent = `Your bucket: ${inWords(told.used_bytes)} used${objects}.`;
+    return;
+  }
+  const percent = Math.floor((told.used_bytes / told.quota_bytes) * 100);
+  const level = percent >= 100 ? "full" : percent >= 90 ? "nearly" : "fine";
+  const advice = {
+    full: " It is full: nothing more is uploaded. Delete what you no longer need.",
+    nearly: " It is nearly full.",
+    fine: "",
+  };
+  const used = `${inWords(told.used_bytes)} of ${inWords(told.quota_bytes)} used (${percent} %)`;
+  byId("storage-words").textContent = `Your bucket: ${used}${objects}.${advice[level]}`;
+  meter.dataset.level = level;
+  meter.setAttribute("aria-valuenow", Math.min(percent, 100));
+  meter.setAttribute("aria-valuetext", used);
+  meter.firstElementChild.style.width = `${Math.min(percent, 100)}%`;
+}
+
+// As sizes are written in the settings: powers of 1024.
+function inWords(bytes) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+  let unit = 0;
+  let value = bytes;
+  for (; value >= 999.5 && unit < units.length - 1; unit += 1) value /= 1024;
+  return `${unit === 0 || value >= 99.5 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
 server.addEventListener("click", (event) => {
   if (event.target.id === "stop") stop(event.target);
 });
 
 localTimes();
+showStorage();
 if (server.hasAttribute("data-pending")) followSoon();
