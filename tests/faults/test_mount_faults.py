@@ -374,3 +374,72 @@ def _touch_as_user(path: Path, container: int | None = None) -> bool:
     inside = ["nsenter", f"--mount=/proc/{container}/ns/mnt"] if container else []
     user = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "touch", str(path)]
     return subprocess.run([*inside, *user], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("before", ["", "what was there before, which is longer"])
+async def test_what_a_killed_rclone_left_is_there_once_it_is_uploaded(
+    rig: MountRig, before: str
+) -> None:
+    """rclone forgot what it had uploaded for another, as long as the listing was kept."""
+    await rig.client.mount(rig.request)
+    if before:
+        (rig.bucket / "kept.txt").write_text(before)
+        await eventually(rig.drained, what="the first upload")
+    _write_without_storage(rig, "kept.txt", "the only copy")
+    first = rig.rclone_pid
+    await rig.store.start()
+    os.kill(first, signal.SIGKILL)
+    await eventually(lambda: rig.rclone_pid != first, what="another rclone")
+    # Whoever works beside it has the directory listed before the upload.
+    await eventually(lambda: _listing(rig.bucket), what="the listing")
+    content = "the only copy"
+    await eventually(
+        lambda: (
+            (rig.objects / "kept.txt").is_file()
+            and (rig.objects / "kept.txt").read_text() == content
+        ),
+        30,
+        "the upload",
+    )
+    await eventually(rig.drained, what="an empty queue")
+    with (rig.bucket / "kept.txt").open("a") as file:
+        file.write(", and more")
+    content += ", and more"
+    assert (rig.bucket / "kept.txt").read_text() == content
+    await eventually(lambda: (rig.objects / "kept.txt").read_text() == content, what="it")
+
+
+async def test_another_cache_directory_leaves_what_waits_where_it_is(rig: MountRig) -> None:
+    await rig.client.mount(rig.request)
+    _write_without_storage(rig, "kept.txt", "the only copy")
+    rig.kill_daemon(signal.SIGKILL)
+    os.kill(rig.rclone_pid, signal.SIGKILL)
+    rig.settings.mount_plane.cache_directory = rig.root / "another"
+    await rig.start_daemon()
+    await rig.store.start()
+    await eventually(lambda: (rig.objects / "kept.txt").is_file(), 30, "the upload")
+    assert (rig.objects / "kept.txt").read_text() == "the only copy"
+    await rig.client.unmount("alice")
+    await rig.client.mount(rig.request)
+    assert (rig.bucket / "kept.txt").read_text() == "the only copy"
+    assert (rig.root / "another/alice/vfs").is_dir()
+
+
+async def test_a_cache_that_is_not_there_is_waited_for(rig: MountRig) -> None:
+    """Its disk was not mounted, say; rclone would forget all that lies in it."""
+    await rig.client.mount(rig.request)
+    _write_without_storage(rig, "kept.txt", "the only copy")
+    rig.kill_daemon(signal.SIGKILL)
+    os.kill(rig.rclone_pid, signal.SIGKILL)
+    caches = rig.root / "state/mount-plane/cache"
+    caches.rename(rig.root / "elsewhere")
+    await rig.start_daemon()
+    await rig.store.start()
+
+    async def told() -> bool:
+        return "is its disk mounted?" in str((await rig.state()).fault)
+
+    await eventually(told, 20, "the fault")
+    (rig.root / "elsewhere/alice").rename(caches / "alice")
+    await eventually(lambda: (rig.objects / "kept.txt").is_file(), 60, "the upload")
+    assert (rig.objects / "kept.txt").read_text() == "the only copy"

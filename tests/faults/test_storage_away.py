@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
+from support.ground import until
 from support.instance import Instance
 from support.notebook import Notebook
 from support.person import Person
 
 pytestmark = pytest.mark.integration
-
-
-@contextlib.contextmanager
-def stopped(instance: Instance) -> Iterator[None]:
-    """The object storage's process is not there."""
-    socket = f"unix://{instance.state_dir}/supervisor/supervisor.sock"
-    control = [sys.executable, "-m", "supervisor.supervisorctl", "-s", socket]
-    subprocess.run([*control, "stop", "radosgw"], cwd="/", check=True)
-    try:
-        yield
-    finally:
-        subprocess.run([*control, "start", "radosgw"], cwd="/", check=True)
-
-
-@contextlib.contextmanager
-def hanging(instance: Instance) -> Iterator[None]:
-    """The object storage takes connections and answers nothing."""
-    process = instance.service("radosgw")
-    process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGCONT)
-
-
-def until(condition: Callable[[], object], limit: float, otherwise: Callable[[], str]) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, otherwise()
-        time.sleep(0.5)
 
 
 def notices(person: Person) -> list[dict]:
@@ -60,7 +27,9 @@ def of_the_storage(person: Person) -> list[str]:
 
 
 # In a new instance the administrator has no bucket yet: it is made when the storage is back.
-@pytest.mark.parametrize(("away", "username"), [(stopped, "ada"), (hanging, "alice")])
+@pytest.mark.parametrize(
+    ("away", "username"), [(Instance.without, "ada"), (Instance.hanging, "alice")]
+)
 def test_a_start_without_the_object_storage(
     instance: Instance, away: Callable, username: str
 ) -> None:
@@ -68,7 +37,7 @@ def test_a_start_without_the_object_storage(
     person.stop()
     person.token  # noqa: B018 - got while all is well
     try:
-        with away(instance):
+        with away(instance, "radosgw"):
             began = time.monotonic()
             events = person.start()
             assert events[-1].get("ready"), events
@@ -112,7 +81,7 @@ file = open("/workarea/cloud_storage/alice/later.txt", "w")
 s3 = boto3.client("s3")
 """)
             assert of_the_storage(person) == []
-            with stopped(instance):
+            with instance.without("radosgw"):
                 notebook.run("file.write('written meanwhile'); file.close()")
                 until(lambda: of_the_storage(person), 60, lambda: str(notices(person)))
             until(lambda: not of_the_storage(person), 60, lambda: str(notices(person)))

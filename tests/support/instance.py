@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -39,6 +40,7 @@ class Instance:
 
     def __init__(self, state_dir: Path, port: int | None = None) -> None:
         self.state_dir = state_dir
+        self.settings_file: Path | None = None
         self._environment = {
             **{
                 name: value for name, value in os.environ.items() if name != "TACCUINO_SETTINGS"
@@ -56,7 +58,8 @@ class Instance:
         settings: Path | None = None,
     ) -> str:
         """Run ``taccuino`` with these arguments, and a settings file; its output."""
-        named = {"TACCUINO_SETTINGS": str(settings)} if settings else {}
+        file = settings or self.settings_file
+        named = {"TACCUINO_SETTINGS": str(file)} if file else {}
         command = [str(Path(sys.executable).with_name("taccuino")), *arguments]
         done = subprocess.run(
             command,
@@ -110,6 +113,33 @@ class Instance:
         process.kill()
         with contextlib.suppress(psutil.NoSuchProcess):
             psutil.wait_procs([process], timeout=10)
+
+    def control(self, action: str, service: str) -> None:
+        """Start or stop a service through the supervisor."""
+        socket = f"unix://{self.state_dir}/supervisor/supervisor.sock"
+        command = [sys.executable, "-m", "supervisor.supervisorctl", "-s", socket]
+        subprocess.run(
+            [*command, action, service], cwd="/", check=True, stdout=subprocess.DEVNULL
+        )
+
+    @contextlib.contextmanager
+    def without(self, service: str) -> Iterator[None]:
+        """A service is stopped for a while."""
+        self.control("stop", service)
+        try:
+            yield
+        finally:
+            self.control("start", service)
+
+    @contextlib.contextmanager
+    def hanging(self, service: str) -> Iterator[None]:
+        """A service takes connections and answers nothing for a while."""
+        process = self.service(service)
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
 
     def wait_until_ready(self, limit: float = 60) -> None:
         """Wait until the service can be used again."""
@@ -191,7 +221,7 @@ def free_port_block() -> int:
     for port in PORT_BLOCK:
         with contextlib.ExitStack() as stack:
             try:
-                for offset in range(8):
+                for offset in range(9):
                     stack.enter_context(socket.create_server(("", port + offset)))
             except OSError:
                 continue
@@ -209,6 +239,8 @@ def running_instance() -> Iterator[Instance]:
     if there := os.environ.get("TACCUINO_TEST_INSTANCE"):
         state_dir = Path(there).absolute()
         instance = Instance(state_dir, Settings.load(state_dir / "settings.json").port)
+        if file := os.environ.get("TACCUINO_SETTINGS"):
+            instance.settings_file = Path(file)
         assert instance.status["ready"], f"the instance in {there} is not ready"
         yield instance
         return
@@ -224,9 +256,10 @@ def new_instance(toml: str = "") -> Iterator[Instance]:
     file = state_dir.with_suffix(".toml")
     file.write_text(toml)
     instance = Instance(state_dir, free_port_block())
+    instance.settings_file = file
     try:
         # What is missing on this machine is named in the output of `up`.
-        instance.run("up", timeout=900, settings=file)
+        instance.run("up", timeout=900)
         yield instance
     finally:
         said = instance.run("down", "--purge", check=False)

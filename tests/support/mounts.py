@@ -33,6 +33,7 @@ from taccuino.storage.mount_client import (
 )
 from taccuino.storage.mount_plane.configuration import rclone_binary
 from taccuino.storage.mount_plane.kernel import MountTable, unmount
+from taccuino.storage.mount_plane.limits import ProcessGroup
 
 UID = 3_001_000
 TOKEN = "token-of-the-mount-plane"
@@ -69,7 +70,7 @@ class Store:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def _spawn(self) -> None:
+    def spawn(self) -> None:
         for bucket in ("alice-bucket", "scratch"):
             (self.directory / bucket).mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
@@ -83,13 +84,17 @@ class Store:
         )
 
     async def start(self) -> None:
-        self._spawn()
+        self.spawn()
 
         def listens() -> bool:
             with socket.socket() as client:
                 return client.connect_ex(("127.0.0.1", self.port)) == 0
 
         await eventually(listens, what="the store")
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         if self._process:
@@ -101,7 +106,9 @@ class Store:
 class MountRig:
     """A state directory, a store, a hub and the daemon, each of which can be killed."""
 
-    def __init__(self, root: Path, endpoint: str | None = None, **plane: Any) -> None:
+    def __init__(
+        self, root: Path, endpoint: str | None = None, site: str = "local", **plane: Any
+    ) -> None:
         self.root = root
         self.store = Store(root / "store")
         self.credentials: Callable[[str], Awaitable[dict[str, Any]]] = _fixed_credentials
@@ -111,6 +118,7 @@ class MountRig:
         self.settings = Settings.parse(
             {
                 "state_dir": str(root / "state"),
+                "site": site,
                 "storage": {"endpoint": endpoint or f"http://127.0.0.1:{self.store.port}"},
                 "mount_plane": {"ready_timeout": 8.0, "drain_timeout": 10.0, **plane},
                 "hub": {"port": self.hub_port},
@@ -136,6 +144,10 @@ class MountRig:
     @property
     def bucket(self) -> Path:
         return self.root / "state/mounts/alice/cloud_storage/alice"
+
+    @property
+    def status_file(self) -> Path:
+        return self.bucket.parent / ".taccuino/status.json"
 
     @property
     def scratch(self) -> Path:
@@ -226,9 +238,14 @@ class MountRig:
             identity = json.loads(record.read_text())["rclone"]
             if identity and _is_rclone(identity["pid"]):
                 os.kill(identity["pid"], signal.SIGKILL)
+        for file in ("pid", "nginx.pid"):
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                pid = int((self.root / "state/mount-plane/relay" / file).read_text())
+                os.kill(pid, signal.SIGTERM)
         for entry in MountTable.read().below(self.root):
             with contextlib.suppress(OSError):
                 unmount(entry.path, lazy=True)
+        ProcessGroup.of(self.settings, self.request.slug).remove()
         shutil.rmtree(self.root, ignore_errors=True)
 
 
@@ -250,9 +267,11 @@ def _is_rclone(pid: int) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def mount_rig(endpoint: str | None = None, **plane: Any) -> AsyncIterator[MountRig]:
+async def mount_rig(
+    endpoint: str | None = None, site: str = "local", **plane: Any
+) -> AsyncIterator[MountRig]:
     """A running rig: hub and daemon, and a store unless there is one at ``endpoint``."""
-    rig = MountRig(Path(tempfile.mkdtemp(prefix="tc-mp-", dir="/tmp")), endpoint, **plane)
+    rig = MountRig(Path(tempfile.mkdtemp(prefix="tc-mp-", dir="/tmp")), endpoint, site, **plane)
     rig.root.chmod(0o755)  # as a state directory is: a user's uid passes through
     try:
         if endpoint is None:
