@@ -7,7 +7,11 @@ import importlib
 import sys
 from pathlib import Path
 
-NAMES = {"start": "click-to-ready of a notebook server, beside plain JupyterHub"}
+NAMES = {
+    "start": "click-to-ready of a notebook server, beside plain JupyterHub",
+    "posix": "POSIX operations in cloud_storage, beside ext4",
+    "storage": "work in cloud_storage, beside rclone without a cache and s3fs",
+}
 
 
 def main() -> int:
@@ -25,12 +29,16 @@ def main() -> int:
         metavar="FILE",
         help="write the bars, or print them",
     )
-    parser.add_argument("--rounds", type=int, default=7, help="repetitions (default: 7)")
+    parser.add_argument("--rounds", type=int, help="repetitions")
+    parser.add_argument("--markdown", metavar="FILE", help="write the table for a document")
     arguments = parser.parse_args()
-    if arguments.rounds < 1:
+    if arguments.rounds is not None and arguments.rounds < 1:
         parser.error("--rounds: at least 1")
-    report = importlib.import_module(f"bench.{arguments.name}").run(rounds=arguments.rounds)
+    benchmark = importlib.import_module(f"bench.{arguments.name}")
+    report = benchmark.run(rounds=arguments.rounds or benchmark.ROUNDS)
     report.print()
+    if arguments.markdown:
+        Path(arguments.markdown).write_text(report.as_markdown() + "\n")
     if arguments.json == "-":
         print(report.as_json())
     elif arguments.json:

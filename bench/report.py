@@ -49,6 +49,10 @@ class Report:
             table.add_row(name, *(f"{number:.2f} s" for number in numbers), str(len(values)))
         console = Console()
         console.print(table)
+        self.print_bars(console)
+
+    def print_bars(self, console: Console) -> None:
+        """Print the bars."""
         for bar in self.bars:
             verdict = "[green]holds[/]" if bar.holds else "[red]does not hold[/]"
             console.print(f"{bar.name}: {bar.value:.3f} (limit {bar.limit}) {verdict}")
@@ -60,3 +64,71 @@ class Report:
             for bar in self.bars
         ]
         return json.dumps({"name": self.name, "bars": bars}, indent=2)
+
+
+@dataclass
+class Comparison(Report):
+    """Several sides, each of which did the same: ``values[operation][side]``."""
+
+    values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+    failures: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def add(self, operation: str, side: str, value: float, unit: str = "s") -> None:
+        """Note a measurement."""
+        self.values.setdefault(operation, {}).setdefault(side, []).append(value)
+        self.units[operation] = unit
+
+    def fails(self, operation: str, side: str, reason: str) -> None:
+        """Note that a side can't do it."""
+        self.values.setdefault(operation, {})
+        self.failures[operation, side] = reason
+
+    def median(self, row: str, side: str = "") -> float:
+        """The median of what a side did."""
+        return statistics.median(self.values[row][side])
+
+    @property
+    def sides(self) -> list[str]:
+        """All sides, as they first came."""
+        return list(dict.fromkeys(side for sides in self.values.values() for side in sides))
+
+    def table(self) -> list[list[str]]:
+        """The head, then a row an operation: each side's median (least to most)."""
+        rows = [["", *self.sides]]
+        for operation, sides in self.values.items():
+            cells = [self._cell(operation, side, sides.get(side)) for side in self.sides]
+            rows.append([operation, *cells])
+        return rows
+
+    def _cell(self, operation: str, side: str, values: list[float] | None) -> str:
+        if (operation, side) in self.failures:
+            return "fails"
+        if not values:
+            return ""
+        least, middle, most = min(values), statistics.median(values), max(values)
+        text = f"{_short(middle)} {self.units[operation]}"
+        return text if len(values) == 1 else f"{text} ({_short(least)}-{_short(most)})"
+
+    def print(self) -> None:
+        """Print the table, why what fails does, and the bars."""
+        head, *rows = self.table()
+        table = Table(*head, title=f"bench {self.name}: median (least-most)")
+        for row in rows:
+            table.add_row(*row)
+        console = Console()
+        console.print(table)
+        for (operation, side), reason in self.failures.items():
+            console.print(f"{side} fails: {operation}: {reason}", markup=False)
+        self.print_bars(console)
+
+    def as_markdown(self) -> str:
+        """The table for a document."""
+        head, *rows = self.table()
+        lines = [head, ["---"] * len(head), *rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _short(value: float) -> str:
+    """Three digits."""
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"

@@ -24,6 +24,7 @@ from .plain_hub import PlainHub, plain_hub
 from .report import Bar, Report
 
 OPTIONS = {"image": "base", "cpu": 1, "memory": "2G", "interface": "lab"}
+ROUNDS = 7
 LIMIT = 0.7
 """Of the baseline's median."""
 
