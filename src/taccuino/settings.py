@@ -280,7 +280,7 @@ class MountPlaneSettings(_Section):
     """The most memory that the process behind one user's mounts may take (cgroups)."""
     process_threads: int = Field(default=512, ge=64)
     """The most threads that it may have."""
-    write_back_seconds: float = Field(default=1.0, ge=0)
+    write_back_seconds: float = Field(default=2.0, ge=0)
     """How long after a file was closed its upload begins."""
     directory_cache_seconds: float = Field(default=5.0, ge=0)
     """How long a listing is kept before the storage is asked again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import subprocess
@@ -307,7 +308,7 @@ async def test_no_user_changes_a_buckets_configuration(
     source = {"Bucket": bucket, "Key": key}
     s3.copy_object(Bucket=bucket, Key=f"{key}-copy", CopySource=source, ACL="public-read")
     url = f"{stack.settings.storage.endpoint}/{bucket}/{key}-copy"
-    assert requests.get(url, timeout=10).status_code == 403
+    assert (await asyncio.to_thread(requests.get, url, timeout=10)).status_code == 403
     assert code(lambda: s3.put_object_acl(Bucket=bucket, Key=key, ACL="public-read")) == (
         "AccessDenied"
     )

@@ -82,7 +82,7 @@ def test_parts(paths: UserPaths) -> None:
 
 
 def test_mount_options(settings: Settings, paths: UserPaths) -> None:
-    options = mount_options(settings, request_of(), parts(request_of(), paths)[1])
+    options = mount_options(settings, request_of(), parts(request_of(), paths)[1], 180.0)
     vfs, mount = options["vfsOpt"], options["mountOpt"]
     assert vfs["ReadOnly"] is True
     assert (vfs["UID"], vfs["GID"], vfs["Umask"]) == (3001000, 3001000, 0o077)

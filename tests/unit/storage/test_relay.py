@@ -61,17 +61,20 @@ def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("alice PUT 200 /b/a%20b/c.txt", Change("alice", "b", "a b/c.txt", made=True)),
-        ("alice PUT 200 /b/k?x-id=PutObject", Change("alice", "b", "k", made=True)),
-        ("alice DELETE 204 /b/k?x-id=DeleteObject", Change("alice", "b", "k", made=False)),
-        ("alice POST 200 /b/k?uploadId=2~x", Change("alice", "b", "k", made=True)),
-        ("alice PUT 200 /b/k?partNumber=1&uploadId=2~x", None),
-        ("alice DELETE 204 /b/k?uploadId=2~x", None),
-        ("alice POST 200 /b/k?uploads=", None),
-        ("alice PUT 504 /b/k", None),
-        ("alice PUT 200 /b", None),
-        ("alice PUT 200 /b/", None),
-        ("- PUT 407 -", None),
+        (
+            'alice PUT 200 "5d41" /b/a%20b/c.txt',
+            Change("alice", "b", "a b/c.txt", True, "5d41"),
+        ),
+        ("alice PUT 200 - /b/k?x-id=PutObject", Change("alice", "b", "k", made=True)),
+        ("alice DELETE 204 - /b/k?x-id=DeleteObject", Change("alice", "b", "k", made=False)),
+        ("alice POST 200 - /b/k?uploadId=2~x", Change("alice", "b", "k", made=True)),
+        ("alice PUT 200 - /b/k?partNumber=1&uploadId=2~x", None),
+        ("alice DELETE 204 - /b/k?uploadId=2~x", None),
+        ("alice POST 200 - /b/k?uploads=", None),
+        ("alice PUT 504 - /b/k", None),
+        ("alice PUT 200 - /b", None),
+        ("alice PUT 200 - /b/", None),
+        ("- PUT 407 - -", None),
     ],
 )
 def test_what_the_relay_tells_of_changes(line: str, found: Change | None) -> None:

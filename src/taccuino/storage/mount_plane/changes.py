@@ -35,20 +35,25 @@ _KNOWN_DIRECTORIES = 10_000
 
 @dataclass(frozen=True)
 class Change:
-    """The storage took a change of an object; ``made`` is whether it is there now."""
+    """The storage took a change of an object; ``made`` is whether it is there now.
+
+    ``etag`` is the new object's, where the storage told it: not for one that was copied or
+    uploaded in parts.
+    """
 
     slug: str
     bucket: str
     key: str
     made: bool
+    etag: str | None = None
 
 
 def change(line: str) -> Change | None:
-    """What the relay tells in ``<slug> <method> <status> <path and query>``.
+    """What the relay tells in ``<slug> <method> <status> <ETag or -> <path and query>``.
 
     A part of an upload is no change yet; the POST that completes it is.
     """
-    slug, method, status, target = line.split(" ", 3)
+    slug, method, status, told, target = line.split(" ", 4)
     url = urlsplit(target)
     bucket, _, key = url.path.lstrip("/").partition("/")
     query = parse_qs(url.query, keep_blank_values=True)
@@ -56,7 +61,8 @@ def change(line: str) -> Change | None:
     done = of_parts if method == "POST" else not of_parts and method in ("PUT", "DELETE")
     if not (bucket and key and done and status.startswith("2")):
         return None
-    return Change(slug, unquote(bucket), unquote(key), made=method != "DELETE")
+    etag = told.strip('"') if method == "PUT" and told != "-" else None
+    return Change(slug, unquote(bucket), unquote(key), method != "DELETE", etag)
 
 
 class ChangeFeed:
@@ -99,16 +105,20 @@ class ChangeFeed:
 class KeptCurrent:
     """Asks again for what one user's mounts have changed, as long as rclone runs.
 
-    Each new object is asked for at once. A directory is listed at most once a second, and
-    less often where that takes long. ``answers`` is whether the storage does: what is asked
-    while it is away would be answered with what was kept.
+    Each new object is asked for at once. A directory is listed (``relist``) at most once a
+    second, and less often where that takes long. ``answers`` is whether the storage does:
+    what is asked while it is away would be answered with what was kept.
     """
 
     def __init__(
-        self, rclone: Callable[[], Rclone | None], answers: Callable[[], bool]
+        self,
+        rclone: Callable[[], Rclone | None],
+        answers: Callable[[], bool],
+        relist: Callable[[str, str], Awaitable[None]],
     ) -> None:
         self._rclone = rclone
         self._answers = answers
+        self._relist = relist
         self._objects = _Questions(self._ask_objects, self._ready, 0.0)
         self._directories = _Questions(self._ask_directories, self._ready, _LIST_SECONDS)
         self._known: dict[tuple[str, str], None] = {}
@@ -158,15 +168,9 @@ class KeptCurrent:
         )
 
     async def _ask_directories(self, directories: list[tuple[str, str]]) -> None:
-        await self._ask(
-            {
-                "_path": "operations/list",
-                "fs": f"home:{bucket}",
-                "remote": directory,
-                "opt": {"noModTime": True, "noMimeType": True},
-            }
-            for bucket, directory in directories
-        )
+        """Not by rclone, whose listings pass for what its mounts know."""
+        for bucket, directory in directories:
+            await self._relist(bucket, directory)
 
     async def _ask(self, calls: Iterable[dict[str, object]]) -> None:
         if rclone := self._rclone():

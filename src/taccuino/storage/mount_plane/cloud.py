@@ -15,7 +15,6 @@ from typing import Any
 from taccuino.settings import Settings
 
 from .cache import dirty_files, repair
-from .changes import KeptCurrent
 from .configuration import (
     PROBE,
     Part,
@@ -27,6 +26,7 @@ from .configuration import (
 )
 from .conflict_watch import ConflictWatch
 from .credentials import CredentialError, CredentialSource
+from .directories import Directories
 from .faults import explain_storage_error
 from .former import upload_former
 from .held import restore_before_mount
@@ -86,11 +86,15 @@ class CloudMounts:
             lambda: self.parts,
             self._node,
         )
-        self._current = KeptCurrent(
-            lambda: self._rclone if self.alive else None, lambda: relay.available
+        self._directories = Directories(
+            settings,
+            record.request,
+            credentials,
+            relay,
+            lambda: self._rclone if self.alive else None,
+            self._mounted_parts,
         )
         self._reasons = FailureReasons(self._paths.rclone_log)
-        relay.feed.followers[self._slug] = self._current.changed
         self._proxy: str | None = None
         self._watch: asyncio.Task[None] | None = None
         self._mender: asyncio.Task[None] | None = None
@@ -131,13 +135,14 @@ class CloudMounts:
             )
             if found:
                 self._use(found)
+                await self._directories.forget_all()
             what = "adopted" if found else "is gone"
             log.info("%s: rclone %d %s", self._slug, self._record.rclone.pid, what)
 
     def leave(self) -> None:
         """Stop looking after rclone and the mounts; they stay as they are."""
         self.conflicts.stop()
-        self._current.stop()
+        self._directories.stop()
         for task in (self._watch, self._mender):
             if task:
                 task.cancel()
@@ -198,6 +203,7 @@ class CloudMounts:
                 self._lost()
 
         self._rclone, self._record.rclone = rclone, rclone.identity
+        self._directories.clear()
         self._proxy = told_proxy(self._paths)
         self.conflicts.start()
         self._watch = asyncio.create_task(watch())
@@ -294,9 +300,9 @@ class CloudMounts:
             if fault is None:
                 await self._put_together(rclone, part, limit)
             self._unopened.add(part.name)
-            await rclone.call(
-                "mount/mount", **mount_options(self._settings, self._record.request, part)
-            )
+            seconds = self._directories.listing_seconds
+            options = mount_options(self._settings, self._record.request, part, seconds)
+            await rclone.call("mount/mount", **options)
         table = await asyncio.to_thread(MountTable.read)
         if not self.is_mounted(table, part):
             return f"{part.title}: it could not be mounted."

@@ -71,6 +71,19 @@ class Part:
         return self.remote.rstrip("/")
 
     @property
+    def root(self) -> tuple[str, str]:
+        """The bucket, and the prefix in it, that the mount shows; the latter with its slash."""
+        bucket, _, prefix = self.probe.partition(":")[2].rstrip("/").partition("/")
+        return bucket, f"{prefix}/" if prefix else ""
+
+    def directory(self, bucket: str, prefix: str) -> str | None:
+        """What the mount calls the directory of a prefix; None if it does not show it."""
+        own_bucket, own_prefix = self.root
+        if bucket != own_bucket or not prefix.startswith(own_prefix):
+            return None
+        return prefix.removeprefix(own_prefix).rstrip("/")
+
+    @property
     def probe(self) -> str:
         """The remote that is listed to prove that the storage gives access."""
         return self.probe_remote or self.remote
@@ -199,8 +212,12 @@ def least_free(directory: Path) -> int:
     return min(_FREE_DISK, shutil.disk_usage(there).total // 10)
 
 
-def mount_options(settings: Settings, request: MountRequest, part: Part) -> dict[str, Any]:
+def mount_options(
+    settings: Settings, request: MountRequest, part: Part, listing_seconds: float
+) -> dict[str, Any]:
     """The body of ``mount/mount`` (rclone: *rclone mount*, *VFS - Virtual File System*).
+
+    ``listing_seconds`` is how long rclone believes a listing, if it is not told otherwise.
 
     Durations are in nanoseconds. ``DefaultPermissions`` lets the kernel enforce the mode:
     without it, any uid could list a mount that allows others than root. ``mount2``: with the
@@ -221,7 +238,7 @@ def mount_options(settings: Settings, request: MountRequest, part: Part) -> dict
             # The plane makes room before; see `cache_budget`. Also for reads that need it now.
             "CacheMinFreeSpace": least_free(plane.cache_directory) // 2,
             "WriteBack": round(plane.write_back_seconds * _SECOND),
-            "DirCacheTime": round(plane.directory_cache_seconds * _SECOND),
+            "DirCacheTime": round(listing_seconds * _SECOND),
             "Links": True,
             "ReadOnly": part.read_only,
             "UID": request.uid,

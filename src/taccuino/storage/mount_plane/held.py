@@ -182,7 +182,8 @@ def _held_of(part: Part, cache: Path) -> list[tuple[HeldFile, str]]:
 
 async def _stat(rclone: Rclone, part: Part, name: str) -> dict[str, Any] | None:
     """An object as rclone describes it; None if there is none."""
-    options = {"showHash": True}
+    # Files only: of a missing one rclone would list the directory.
+    options = {"showHash": True, "filesOnly": True}
     answer = await rclone.call("operations/stat", fs=part.remote, remote=name, opt=options)
     return answer.get("item")
 

@@ -11,7 +11,8 @@ what the storage said last (`kept`).
 rclone reaches it as an HTTP proxy (``http_proxy``), so that requests are signed for the
 storage's own name; TLS is spoken by the relay. Each rclone has a password of its own, by which
 the relay knows whose question it is; nobody else on the machine gets through. HAProxy and
-nginx outlive the daemon, as rclone does.
+nginx outlive the daemon, as rclone does. Listings pass through the daemon (`listing_server`),
+and by it where it is dead.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ from urllib.parse import urlsplit
 
 from taccuino.settings import Settings
 
+from .asking import StorageQuestions
 from .changes import ChangeFeed
 from .configuration import PROBE
 from .kept import ALIVE_PATH, AWAY, USER_HEADER, KeptAnswers, RelayError
 from .kernel import CommandError, make_private_directory, run
 from .layout import write_private
+from .listing_server import ListingServer
 
 __all__ = ["RelayError", "StorageRelay", "relay_config"]
 
@@ -111,7 +114,7 @@ ring changes
 frontend rclone
     bind 127.0.0.1:{port}
     log ring@changes len 8192 local0
-    log-format "%[var(txn.user)] %HM %ST %[var(txn.target)]"
+    log-format "%[var(txn.user)] %HM %ST %[var(txn.etag)] %[var(txn.target)]"
     http-request set-log-level silent if !{{ method PUT POST DELETE }}
     http-request set-var(txn.told) req.hdr(Proxy-Authorization),field(2,\\ ),b64dec
     http-request set-var(txn.user) var(txn.told),field(1,:)
@@ -121,10 +124,29 @@ frontend rclone
     http-request del-header Proxy-Authorization
     http-request set-uri %[pathq]
     http-request set-var(txn.target) pathq
+    http-request set-header {USER_HEADER} %[var(txn.user)]
+    http-response set-var(txn.etag) res.hdr(ETag)
     acl of_names method HEAD
-    acl of_names path_reg ^/[^/]+/?$
-    use_backend kept if {{ method GET HEAD }} of_names !{{ query -m sub {PROBE} }}
+    acl of_bucket path_reg ^/[^/]+/?$
+    acl probes query -m sub {PROBE}
+    use_backend listings if {{ method GET }} of_bucket {{ query -m sub delimiter= }} !probes
+    use_backend kept if of_names
+    use_backend kept if {{ method GET }} of_bucket !probes
     default_backend storage
+
+backend listings
+    option httpchk GET {ALIVE_PATH}
+    option redispatch 1
+    retries 2
+    retry-on conn-failure empty-response
+    timeout check 2s
+    server daemon unix@{directory}/listings.sock check inter 500ms downinter 500ms \
+observe layer4 error-limit 1 on-error mark-down
+    server none unix@{directory}/names.sock backup
+
+frontend names
+    bind unix@{directory}/names.sock mode 600
+    default_backend kept
 
 backend kept
     option httpchk GET {ALIVE_PATH}
@@ -132,18 +154,17 @@ backend kept
     retries 2
     retry-on conn-failure empty-response
     timeout check 2s
-    http-request set-header {USER_HEADER} %[var(txn.user)]
     server nginx unix@{directory}/kept.sock check inter 500ms downinter 500ms \
 observe layer4 error-limit 1 on-error mark-down
     server none unix@{directory}/asked.sock backup
 
 frontend asked
     bind unix@{directory}/asked.sock mode 600
-    http-request del-header {USER_HEADER}
     default_backend storage
 
 backend storage
     balance leastconn
+    http-request del-header {USER_HEADER}
     option httpchk GET / HTTP/1.1
     http-check send hdr Host {url.netloc}
     http-check expect rstatus ^[1-4]
@@ -173,6 +194,8 @@ class StorageRelay:
         self._certificates = environment.get("SSL_CERT_FILE")
         self._wanted = not any(environment.get(name) for name in _FORWARD_PROXIES)
         self.feed = ChangeFeed(self._directory / "changes.sock")
+        self.questions = StorageQuestions(settings, self._directory / "names.sock")
+        self.listings = ListingServer(self._directory / "listings.sock", self.questions)
         self._kept = KeptAnswers(self._directory)
         self._port = 0
         self._key = ""
@@ -206,7 +229,9 @@ class StorageRelay:
             state = json.loads(self._state.read_text(encoding="utf-8"))
             self._port, self._key = int(state["port"]), str(state["key"])
         await self.feed.start()
-        await self._keep_answers()  # before HAProxy, which asks it from the beginning
+        # Before HAProxy, which asks them from the beginning.
+        await self.listings.start()
+        await self._keep_answers()
         await self._ensure()
         self._keeper = asyncio.create_task(self._keep())
 
@@ -217,6 +242,8 @@ class StorageRelay:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
         self.feed.stop()
+        await self.listings.stop()
+        await self.questions.close()
         if not leave and self._wanted:
             if await self._answer("show info"):
                 self._signal(signal.SIGTERM)
