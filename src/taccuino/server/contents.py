@@ -93,6 +93,12 @@ class _Blocking(LargeFileManager):
             return False
         return True
 
+    def is_hidden(self, path: str) -> bool:
+        """Whether a name begins with a dot. What does not answer is not hidden for that."""
+        if _in_cloud(path):
+            return any(part.startswith(".") for part in PurePosixPath(path.strip("/")).parts)
+        return bool(super().is_hidden(path))
+
     def emit(self, data: dict[str, Any]) -> None:
         """Tell Jupyter's events, on the event loop."""
         self._front.loop.call_soon_threadsafe(self._front.emit, data)

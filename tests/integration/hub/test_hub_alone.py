@@ -212,7 +212,10 @@ def test_only_a_server_speaks_for_itself(hub):
     assert hub.api("POST", events, token, json={**said, "server": "x"}).status_code == 403
     assert hub.api("POST", events, token, json={**said, "phase": "x"}).status_code == 400
     assert hub.api("POST", events, token, json=[1]).status_code == 400
-    assert hub.api("GET", "/taccuino/servers/notices", token).json() == {"notices": []}
+    assert hub.api("GET", "/taccuino/servers/notices", token).json() == {
+        "notices": [],
+        "storage": None,
+    }
     assert hub.api("GET", "/taccuino/servers/notices", users_token).status_code == 403
     assert hub.api("GET", "/taccuino/servers/vera/idle", token).status_code == 403
     assert hub.api("GET", "/users/ada", token).status_code in {403, 404}

@@ -103,7 +103,11 @@ class NotebookContainer:
 
     def last_activity(self) -> str:
         """When the server was last in use, as it says itself; asking is no use."""
-        return str(self.get("/api/status")[1]["last_activity"])
+        end = time.monotonic() + 30
+        while (answer := self.get("/api/status"))[0] != 200:  # on a busy machine
+            assert time.monotonic() < end, f"/api/status answers {answer[0]}"
+            time.sleep(0.2)
+        return str(answer[1]["last_activity"])
 
     def tell_notices(self, *notices: dict[str, str]) -> None:
         """What the hub answers from now on when the server asks for notices."""

@@ -86,7 +86,7 @@ def test_mount_options(settings: Settings, paths: UserPaths) -> None:
     vfs, mount = options["vfsOpt"], options["mountOpt"]
     assert vfs["ReadOnly"] is True
     assert (vfs["UID"], vfs["GID"], vfs["Umask"]) == (3001000, 3001000, 0o077)
-    assert vfs["WriteBack"] == 1_000_000_000
+    assert vfs["WriteBack"] == 2_000_000_000
     assert vfs["CacheMaxSize"] == 5 * 2**30
     assert mount == {"AllowOther": True, "DefaultPermissions": True}
 

@@ -51,7 +51,7 @@ def test_relay_config(
 @pytest.mark.skipif(_NGINX is None, reason="nginx is not installed")
 def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
     config = tmp_path / "nginx.conf"
-    config.write_text(kept_config(tmp_path))
+    config.write_text(kept_config(tmp_path, lua=True))
     checked = subprocess.run(
         [_NGINX, "-t", "-c", config, "-e", tmp_path / "log"], capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""The last good answers of the object storage, for as long as it is away.
+"""The last good answers of the object storage: while it is away, and where they are proven.
 
 A small nginx stands between the relay and the storage for what is asked of names: listings
 and HEAD. It asks the storage each time and keeps what it answers; only where no answer comes
@@ -6,6 +6,9 @@ is the kept one given. So directories can be listed and cached files opened whil
 is away, with the sizes and times that they had: rclone alone answers EIO once its listing is
 older than ``directory_cache_seconds``, and, without an object's HEAD, takes it for another
 one and drops what it holds of it. Objects' contents, uploads and deletions do not pass here.
+
+An object's HEAD is given without asking where a listing of the last seconds shows the object
+as it was (``names.lua``): rclone asks for each file of a directory that it has just listed.
 """
 
 from __future__ import annotations
@@ -23,7 +26,15 @@ from taccuino.errors import ServiceError
 from .kernel import CommandError, make_private_directory, run
 from .layout import write_private
 
-__all__ = ["ALIVE_PATH", "AWAY", "USER_HEADER", "KeptAnswers", "RelayError", "kept_config"]
+__all__ = [
+    "ALIVE_PATH",
+    "ASK_HEADER",
+    "AWAY",
+    "USER_HEADER",
+    "KeptAnswers",
+    "RelayError",
+    "kept_config",
+]
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +42,12 @@ ALIVE_PATH = "/-/"
 """What nginx answers itself; no bucket has so short a name."""
 USER_HEADER = "X-Taccuino-User"
 """Whose question it is: what one user was answered is given to no other."""
+ASK_HEADER = "X-Taccuino-Ask"
+"""Tells that what is kept may be old, since this node has just changed the object."""
+_PROVEN_SECONDS = 5
+"""How long a listing proves what is kept of its objects."""
+_LUA = "ngx_http_lua_module.so"
+_MODULES = Path("/usr/lib/nginx/modules")
 AWAY = (
     "<Error><Code>StorageAway</Code>"
     "<Message>the object storage can't be reached</Message></Error>"
@@ -41,15 +58,42 @@ class RelayError(ServiceError):
     """The relay could not be started, or does not answer."""
 
 
-def kept_config(directory: Path) -> str:
+def kept_config(directory: Path, *, lua: bool) -> str:
     """The configuration of nginx; ``directory`` holds its sockets and what it keeps.
+
+    Without ``lua``, the module, the storage is asked for every HEAD.
 
     The URI goes on as it came, since it is signed. ``Date`` is not given with what was kept:
     the AWS SDK sets its clock by it. An answer that takes longer than rclone waits
     (``--timeout=15s``) is none.
     """
     variable = USER_HEADER.lower().replace("-", "_")
+    modules = (
+        f"load_module {_MODULES}/ndk_http_module.so;\nload_module {_MODULES}/{_LUA};"
+        if lua
+        else ""
+    )
+    shared = (
+        f"""
+    lua_package_path "{Path(__file__).parent}/?.lua;;";
+    lua_shared_dict listed 32m;
+    lua_shared_dict answered 32m;
+    init_by_lua_block {{ names = require "names" }}
+"""
+        if lua
+        else ""
+    )
+    noted = (
+        f"""
+            set_by_lua_block $ask {{ return names.ask() }}
+            header_filter_by_lua_block {{ names.header() }}
+            body_filter_by_lua_block {{ names.body({_PROVEN_SECONDS}) }}
+"""
+        if lua
+        else "set $ask 1;"
+    )
     return f"""\
+{modules}
 user root;
 pid {directory}/nginx.pid;
 error_log {directory}/nginx.log crit;
@@ -82,6 +126,8 @@ http {{
     proxy_set_header Host $http_host;
     proxy_set_header Connection "";
     proxy_set_header {USER_HEADER} "";
+    proxy_set_header {ASK_HEADER} "";
+{shared}
     proxy_buffer_size 16k;
     proxy_buffers 16 16k;
     proxy_read_timeout 12s;
@@ -96,7 +142,8 @@ http {{
             proxy_pass http://storage;
             proxy_pass_header Date;
             proxy_pass_header Server;
-            proxy_cache_bypass 1;
+            {noted}
+            proxy_cache_bypass $ask;
             proxy_intercept_errors on;
             error_page 502 503 504 = @kept;
         }}
@@ -129,7 +176,7 @@ class KeptAnswers:
         RelayError
             If it can't be started.
         """
-        text = kept_config(self._directory)
+        text = kept_config(self._directory, lua=(_MODULES / _LUA).exists())
         config = self._directory / "nginx.conf"
         same = config.exists() and config.read_text(encoding="utf-8") == text
         if same and await self._answers():

@@ -37,7 +37,7 @@ from taccuino.settings import Settings
 from .asking import StorageQuestions
 from .changes import ChangeFeed
 from .configuration import PROBE
-from .kept import ALIVE_PATH, AWAY, USER_HEADER, KeptAnswers, RelayError
+from .kept import ALIVE_PATH, ASK_HEADER, AWAY, USER_HEADER, KeptAnswers, RelayError
 from .kernel import CommandError, make_private_directory, run
 from .layout import write_private
 from .listing_server import ListingServer
@@ -47,6 +47,9 @@ __all__ = ["RelayError", "StorageRelay", "relay_config"]
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5
+_CHANGED_SECONDS = 10
+"""How long the storage itself is asked for what was changed here: longer than a listing proves
+anything."""
 _RESOLVE_SECONDS = 60.0
 _ADDRESSES = 4
 """Of a storage with more addresses than this, the first ones are used."""
@@ -126,6 +129,12 @@ frontend rclone
     http-request set-var(txn.target) pathq
     http-request set-header {USER_HEADER} %[var(txn.user)]
     http-response set-var(txn.etag) res.hdr(ETag)
+    http-request set-var(txn.path) path
+    http-request set-var(txn.key) var(txn.user),concat(" ",txn.path)
+    http-request del-header {ASK_HEADER}
+    http-request track-sc0 var(txn.key) table changed if {{ method PUT POST DELETE }}
+    acl just_changed var(txn.key),in_table(changed)
+    http-request set-header {ASK_HEADER} 1 if {{ method HEAD }} just_changed
     acl of_names method HEAD
     acl of_bucket path_reg ^/[^/]+/?$
     acl probes query -m sub {PROBE}
@@ -133,6 +142,9 @@ frontend rclone
     use_backend kept if of_names
     use_backend kept if {{ method GET }} of_bucket !probes
     default_backend storage
+
+backend changed
+    stick-table type string len 512 size 100k expire {_CHANGED_SECONDS}s
 
 backend listings
     option httpchk GET {ALIVE_PATH}
