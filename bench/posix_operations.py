@@ -38,7 +38,7 @@ SPLIT = (
 REPLACED = "rclone reads on in the new file."
 REVIVED = "What is open is not kept for its reader, and a later write makes the name anew."
 BEFORE_UPLOAD = (
-    "rclone refuses it (EIO) until the file's first upload, a second after it was closed; "
+    "rclone refuses it (EIO) until the file's first upload, two seconds after it was closed; "
     "ftruncate works, and so does the shell's `truncate`."
 )
 NO_DIRECTORY_SYNC = "rclone has no such call; a rename is kept without it."

@@ -283,7 +283,7 @@ class MountPlaneSettings(_Section):
     write_back_seconds: float = Field(default=2.0, ge=0)
     """How long after a file was closed its upload begins."""
     directory_cache_seconds: float = Field(default=5.0, ge=0)
-    """How long a listing is kept before the storage is asked again."""
+    """How soon what other clients change shows; a directory in use is asked for as often."""
     ready_timeout: float = Field(default=20.0, gt=0)
     """Seconds until a mount that is not usable counts as failed."""
     drain_timeout: float = Field(default=60.0, gt=0)
