@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from integration.storage.storage_stack import Stack, running_stack
 from support.mounts import UID, MountRig, mount_rig
+from support.storage_stack import Stack, running_stack
 from taccuino.storage import BucketProvisioner, Credentials, StorageTokenService, bucket_name
 
 USERNAME = "alice"

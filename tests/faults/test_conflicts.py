@@ -10,13 +10,13 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from integration.storage.storage_stack import Stack, missing_programs, running_stack
 from support.mounts import MountRig, eventually
+from support.storage_stack import Stack
 from support.versioned import Bucket, checked, make_bucket, node, notes, uploaded
 
 pytestmark = [
@@ -28,14 +28,6 @@ pytestmark = [
 
 RACES = int(os.environ.get("TACCUINO_RACES", "100"))
 SHOWS = 9.0
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    if missing := missing_programs():
-        pytest.skip(f"not installed: {', '.join(missing)}; install Debian's ceph and haproxy")
-    with running_stack() as stack:
-        yield stack
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ import dataclasses
 import json
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import requests
 from botocore.exceptions import ClientError
-from storage_stack import Stack, missing_programs, running_stack, wait_for
 
+from support.storage_stack import Stack, wait_for
 from taccuino.local.ceph import ceph_services
 from taccuino.settings import GroupBucketSettings
 from taccuino.storage import BucketProvisioner, StorageError, StorageTokenService
@@ -23,14 +23,6 @@ pytestmark = pytest.mark.integration
 
 MIB = 1 << 20
 Person = Callable[..., Awaitable[Any]]
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    if missing := missing_programs():
-        pytest.skip(f"not installed: {', '.join(missing)}; install Debian's ceph and haproxy")
-    with running_stack() as stack:
-        yield stack
 
 
 def provisioner(stack: Stack, **storage: Any) -> BucketProvisioner:

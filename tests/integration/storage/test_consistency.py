@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from storage_stack import Stack, missing_programs, running_stack
 
 from support.mounts import MountRig, eventually
+from support.storage_stack import Stack
 from support.versioned import Bucket, make_bucket, node, uploaded
 
 pytestmark = [
@@ -20,14 +20,6 @@ pytestmark = [
 ]
 
 LIMIT = 6.0
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    if missing := missing_programs():
-        pytest.skip(f"not installed: {', '.join(missing)}; install Debian's ceph and haproxy")
-    with running_stack() as stack:
-        yield stack
 
 
 @pytest.fixture(scope="module")

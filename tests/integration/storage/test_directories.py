@@ -7,13 +7,13 @@ import csv
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from storage_stack import Stack, missing_programs, running_stack
 
 from support.mounts import MountRig, eventually
+from support.storage_stack import Stack
 from support.versioned import Bucket, make_bucket, node, uploaded
 
 pytestmark = [
@@ -22,14 +22,6 @@ pytestmark = [
 ]
 
 FILES = 60
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    if missing := missing_programs():
-        pytest.skip(f"not installed: {', '.join(missing)}; install Debian's ceph and haproxy")
-    with running_stack() as stack:
-        yield stack
 
 
 @pytest.fixture(scope="module")

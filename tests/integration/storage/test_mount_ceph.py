@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from storage_stack import Stack, missing_programs, running_stack
 
 from support.mounts import UID, MountRig, eventually, mount_rig
+from support.storage_stack import Stack
 from taccuino.storage import BucketProvisioner, StorageTokenService, bucket_name
 from taccuino.storage.mount_plane.kernel import MountTable
 
@@ -21,14 +21,6 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(os.geteuid() != 0, reason="mounting file systems needs root"),
 ]
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    if missing := missing_programs():
-        pytest.skip(f"not installed: {', '.join(missing)}; install Debian's ceph and haproxy")
-    with running_stack() as stack:
-        yield stack
 
 
 @pytest.fixture

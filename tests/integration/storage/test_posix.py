@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from storage_stack import missing_programs
 
 from bench.mounted import MountedStorage, UserProcess, mounted_storage
 from bench.posix import attempt
 from bench.posix_operations import CASES, Case
+from support.storage_stack import missing_programs
 
 pytestmark = [
     pytest.mark.integration,

@@ -8,14 +8,14 @@ import datetime as dt
 import json
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import pytest
 import requests
 from botocore.exceptions import ClientError
 from joserfc.jwk import OctKey, RSAKey
-from storage_stack import Stack, free_ports, missing_programs, running_stack
 
+from support.storage_stack import Stack, free_ports
 from taccuino.local.ceph import ceph_services
 from taccuino.local.iam import EMBEDDED_ADMIN_GROUP, add_user, iam_service, signing_key
 from taccuino.storage import (
@@ -31,14 +31,6 @@ from taccuino.storage.policies import policy_text, trust_policy
 pytestmark = pytest.mark.integration
 
 Session = Callable[[str], Awaitable[Credentials]]
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    if missing := missing_programs():
-        pytest.skip(f"not installed: {', '.join(missing)}; install Debian's ceph and haproxy")
-    with running_stack() as stack:
-        yield stack
 
 
 @pytest.fixture
