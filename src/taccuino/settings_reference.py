@@ -26,7 +26,7 @@ _HEAD = """\
 # Settings
 
 <!-- Made by `python -m taccuino.settings_reference`; change the docstrings in
-src/taccuino/settings.py instead. -->
+src/taccuino/settings/sections.py instead. -->
 
 One file in [TOML](https://toml.io): the one that `TACCUINO_SETTINGS` names, else
 `taccuino.toml` in the working directory, else `/etc/taccuino/taccuino.toml`. With none,
