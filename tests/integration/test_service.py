@@ -99,6 +99,16 @@ def test_the_start_tells_its_phases(notebook: Notebook) -> None:
         assert phase in words
 
 
+def test_starts_are_measured(instance, notebook: Notebook) -> None:
+    assert notebook.person.events[-1]["ready"]
+    lines = requests.get(f"{instance.url}/hub/metrics", timeout=9).text.splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert float(values["taccuino_server_start_seconds_count"]) >= 1
+    for phase in ("storage", "container", "jupyter"):
+        name = f'taccuino_server_start_phase_seconds_count{{phase="{phase}"}}'
+        assert float(values[name]) >= 1
+
+
 def test_the_files_are_where_the_design_says(notebook: Notebook) -> None:
     listing = notebook.shell("ls /workarea; ls cloud_storage")
     for name in ("cloud_storage", "local", "examples", "alice", "scratch"):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Literal
 
 from .errors import StartStalledError
+from .metrics import PHASE_SECONDS
 
 __all__ = ["Phase", "StartProgress"]
 
@@ -29,6 +30,7 @@ class StartProgress:
         self.phase: Phase | None = None
         self.last_progress = time.monotonic()
         """When the start last got on: ``time.monotonic()``, seconds."""
+        self._entered = time.monotonic()
         self._closed = False
         self._changed = asyncio.Event()
 
@@ -40,7 +42,10 @@ class StartProgress:
     def enter(self, phase: Phase) -> None:
         """Say that a phase begins; a phase that was entered already is not said again."""
         if phase != self.phase:
-            self.phase = phase
+            now = time.monotonic()
+            if self.phase:
+                PHASE_SECONDS.labels(self.phase).observe(now - self._entered)
+            self.phase, self._entered = phase, now
             percent, sentence = _PHASES[phase]
             self._say({"progress": percent, "message": sentence, "phase": phase})
 

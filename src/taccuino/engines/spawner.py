@@ -8,6 +8,7 @@ has a reason in words, and nothing of a server is ever left behind.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any
 from urllib.parse import urlparse
@@ -31,6 +32,7 @@ from .errors import (
     ServerFailedError,
 )
 from .failures import Evidence, Failure, clean_log, explain_failure, memory_notice
+from .metrics import START_FAILURES, START_SECONDS
 from .progress import StartProgress
 from .readiness import wait_until_answers
 from .server import ServerContainer
@@ -158,14 +160,19 @@ class NotebookSpawner(DockerSpawner):
         self._starting = asyncio.current_task()
         self.holds_storage = True
         self.last_failure = None
+        began = time.monotonic()
         try:
-            return await self._attempts(progress)
+            address = await self._attempts(progress)
         except asyncio.CancelledError:
             await asyncio.shield(asyncio.ensure_future(self._clean_up()))
             if not self._cancelled:
                 raise
             failure = Failure("cancelled", self._cancelled, retryable=False, status=409)
+            START_FAILURES.labels(failure.reason).inc()
             raise StartFailure(failure) from None
+        else:
+            START_SECONDS.observe(time.monotonic() - began)
+            return address
         finally:
             self._starting, self._cancelled = None, ""
             progress.close()
@@ -202,6 +209,7 @@ class NotebookSpawner(DockerSpawner):
                 await self._clean_up(keep_storage=failure.retryable and attempt < limit)
                 if not failure.retryable or attempt == limit:
                     self.last_failure = failure.as_state()
+                    START_FAILURES.labels(failure.reason).inc()
                     raise StartFailure(failure) from error
                 progress.notice(f"{failure.message} Trying again ({attempt + 1} of {limit}).")
                 progress.restart()

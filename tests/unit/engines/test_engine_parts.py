@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from docker.errors import APIError, ImageNotFound, NotFound
+from prometheus_client import REGISTRY
 
 from taccuino.engines.attachment import SharedStorage
 from taccuino.engines.engine import _MissingError, _translated, remapped_base
@@ -115,6 +116,25 @@ async def test_progress_is_seen_by_all_from_the_first_event() -> None:
         "Your server is ready",
     ]
     assert [event.get("progress") for event in seen[0]] == [10, None, None, 10, 95]
+
+
+def test_each_phase_is_measured() -> None:
+    def count(phase: str) -> float:
+        name = "taccuino_server_start_phase_seconds_count"
+        return REGISTRY.get_sample_value(name, {"phase": phase}) or 0
+
+    phases = ("storage", "container", "jupyter", "ready")
+    before = [count(phase) for phase in phases]
+    progress = StartProgress()
+    progress.enter("storage")
+    progress.enter("storage")
+    progress.enter("container")
+    progress.restart()
+    progress.enter("storage")
+    progress.enter("ready")
+    after = [count(phase) for phase in phases]
+    # Of the first attempt, the phase that failed is none that was gone through.
+    assert [new - old for new, old in zip(after, before, strict=True)] == [2, 0, 0, 0]
 
 
 def test_saying_the_same_again_is_no_progress() -> None:
