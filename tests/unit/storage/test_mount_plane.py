@@ -19,6 +19,7 @@ from taccuino.settings import Settings
 from taccuino.storage.mount_client import MountRequest
 from taccuino.storage.mount_plane.cache import dirty_files, repair
 from taccuino.storage.mount_plane.configuration import (
+    ASKING,
     aws_config,
     command,
     environment,
@@ -63,7 +64,11 @@ def paths(settings: Settings) -> UserPaths:
 def test_remotes(settings: Settings, paths: UserPaths) -> None:
     config = configparser.ConfigParser()
     config.read_string(rclone_config(settings, request_of(), paths))
-    assert set(config.sections()) == {"home", "scratch-store", "own-scratch", "scratch"}
+    assert set(config.sections()) == {
+        *("home", "scratch-store", "own-scratch", "scratch", "asked"),
+    }
+    assert config["asked"]["override.user_agent"] == ASKING
+    assert "override.user_agent" not in config["home"]
     assert config["home"]["endpoint"] == "http://s3:1"
     assert config["home"]["env_auth"] == "true"
     assert config["scratch"]["upstreams"].split() == [
@@ -79,6 +84,12 @@ def test_parts(paths: UserPaths) -> None:
     assert (own.remote, own.vfs) == ("own-scratch:scratch/alice/", "own-scratch:scratch/alice")
     assert not own.read_only
     assert own.title == "cloud_storage/scratch/alice"
+    assert [part.asked for part in (bucket, scratch, own)] == [
+        *("asked:alice-b", "asked:scratch", "asked:scratch/alice/"),
+    ]
+    shown = [part.directory("scratch", "alice/a b/") for part in (bucket, scratch, own)]
+    assert shown == [None, "alice/a b", "a b"]
+    assert (bucket.directory("alice-b", ""), own.directory("scratch", "bob/")) == ("", None)
 
 
 def test_mount_options(settings: Settings, paths: UserPaths) -> None:

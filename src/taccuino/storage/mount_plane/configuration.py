@@ -22,6 +22,7 @@ from taccuino.storage.mount_client import MountRequest
 from .layout import UserPaths, write_private
 
 __all__ = [
+    "ASKING",
     "NODE_METADATA",
     "PROBE",
     "Part",
@@ -40,6 +41,8 @@ __all__ = [
 
 NODE_METADATA = "taccuino-node"
 """The metadata by which a node marks what it uploads; see `layout.node_name`."""
+ASKING = "taccuino-asks"
+"""The user agent of questions that only the storage itself may answer; see `Part.asked`."""
 PROBE = ".taccuino-probe"
 """The directory that is listed to learn whether the storage answers: nothing but it may."""
 _SECOND = 1_000_000_000
@@ -69,6 +72,11 @@ class Part:
     def vfs(self) -> str:
         """What rclone calls the mount's file system in its own answers."""
         return self.remote.rstrip("/")
+
+    @property
+    def asked(self) -> str:
+        """The same objects, of which nothing is believed that was kept: for decisions."""
+        return f"asked:{self.probe.partition(':')[2]}"
 
     @property
     def root(self) -> tuple[str, str]:
@@ -174,6 +182,7 @@ def rclone_config(
         "home": store,
         "scratch-store": store,
         "own-scratch": store,
+        "asked": f"{store}\noverride.user_agent = {ASKING}",
         "scratch": (
             "type = union\n"
             f"upstreams = {paths.scratch_overlay}:ro scratch-store:{request.scratch_bucket}:ro"

@@ -184,7 +184,7 @@ async def _stat(rclone: Rclone, part: Part, name: str) -> dict[str, Any] | None:
     """An object as rclone describes it; None if there is none."""
     # Files only: of a missing one rclone would list the directory.
     options = {"showHash": True, "filesOnly": True}
-    answer = await rclone.call("operations/stat", fs=part.remote, remote=name, opt=options)
+    answer = await rclone.call("operations/stat", fs=part.asked, remote=name, opt=options)
     return answer.get("item")
 
 
@@ -193,7 +193,7 @@ async def _fetch(rclone: Rclone, part: Part, name: str, file: HeldFile, timeout:
     await rclone.call(
         "operations/copyfile",
         timeout,
-        srcFs=part.remote,
+        srcFs=part.asked,
         srcRemote=name,
         dstFs=str(file.directory),
         dstRemote="whole",

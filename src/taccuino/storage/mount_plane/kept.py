@@ -43,7 +43,8 @@ ALIVE_PATH = "/-/"
 USER_HEADER = "X-Taccuino-User"
 """Whose question it is: what one user was answered is given to no other."""
 ASK_HEADER = "X-Taccuino-Ask"
-"""Tells that what is kept may be old, since this node has just changed the object."""
+"""Tells that what is kept is not asked for: this node has just changed the object, or something
+is decided by the answer."""
 _PROVEN_SECONDS = 5
 """How long a listing proves what is kept of its objects."""
 _LUA = "ngx_http_lua_module.so"

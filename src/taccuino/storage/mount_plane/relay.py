@@ -36,7 +36,7 @@ from taccuino.settings import Settings
 
 from .asking import StorageQuestions
 from .changes import ChangeFeed
-from .configuration import PROBE
+from .configuration import ASKING, PROBE
 from .kept import ALIVE_PATH, ASK_HEADER, AWAY, USER_HEADER, KeptAnswers, RelayError
 from .kernel import CommandError, make_private_directory, run
 from .layout import write_private
@@ -134,7 +134,9 @@ frontend rclone
     http-request del-header {ASK_HEADER}
     http-request track-sc0 var(txn.key) table changed if {{ method PUT POST DELETE }}
     acl just_changed var(txn.key),in_table(changed)
+    acl asks req.hdr(User-Agent) -m beg {ASKING}
     http-request set-header {ASK_HEADER} 1 if {{ method HEAD }} just_changed
+    http-request set-header {ASK_HEADER} 1 if {{ method HEAD }} asks
     acl of_names method HEAD
     acl of_bucket path_reg ^/[^/]+/?$
     acl probes query -m sub {PROBE}
