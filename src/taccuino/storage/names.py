@@ -28,6 +28,9 @@ _PLAIN = re.compile(r"[a-z0-9][a-z0-9._@-]{0,47}", re.ASCII)
 _REPLACED = re.compile(r".*--[0-9a-f]{20}", re.ASCII)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _NOT_A_BUCKET = re.compile(r".*(\.\.|\.-|-\.).*|\d+\.\d+\.\d+\.\d+|xn--.*|.*(-s3alias|--ol-s3)")
+_GATEWAYS_OWN = {"admin", "auth", "swift"}
+"""Paths that RadosGW keeps for its other APIs (``rgw admin entry``, ``rgw swift url prefix``,
+``rgw swift auth entry``): a bucket of that name is answered with 405."""
 _ROLE = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}", re.ASCII)
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}", re.ASCII)
 _PLACE = "{username}"
@@ -50,7 +53,7 @@ def _replacement(username: str) -> str:
 
 
 def bucket_name(settings: Settings, username: str) -> str:
-    """The user's own bucket: legal in S3, and never the shared one or a group's.
+    """The user's own bucket: legal in S3, and never the shared one, a group's or an API's.
 
     Where people register themselves, somebody may take the name of a group's bucket.
 
@@ -65,11 +68,12 @@ def bucket_name(settings: Settings, username: str) -> str:
             f"storage.bucket: {template!r} must contain {_PLACE} once, or users share a bucket"
         )
     storage = settings.storage
-    shared = {storage.scratch_bucket, *(entry.bucket for entry in storage.group_buckets)}
+    taken = {storage.scratch_bucket, *(entry.bucket for entry in storage.group_buckets)}
+    taken |= _GATEWAYS_OWN
     for name in (storage_name(username), _replacement(username)):
         bucket = template.replace(_PLACE, name)
         legal = _BUCKET.fullmatch(bucket) and not _NOT_A_BUCKET.fullmatch(bucket)
-        if legal and bucket not in shared:
+        if legal and bucket not in taken:
             return bucket
     raise StorageError(
         f"storage.bucket: {template!r} gives the bucket {bucket!r}, which S3 refuses; use 3 to "

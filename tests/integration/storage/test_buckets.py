@@ -144,7 +144,7 @@ async def test_earlier_versions_end(stack: Stack, person: Person) -> None:
     s3.put_object(Bucket="lena", Key="gone", Body=b"x")
     s3.delete_object(Bucket="lena", Key="gone")
     stack.stop(("radosgw",))
-    stack.start(hasty)
+    await asyncio.to_thread(stack.start, hasty)
     try:
 
         def ended() -> bool:
@@ -156,7 +156,7 @@ async def test_earlier_versions_end(stack: Stack, person: Person) -> None:
         assert s3.get_object(Bucket="lena", Key="a")["Body"].read() == b"3"
     finally:
         stack.stop(("radosgw",))
-        stack.start(gateway)
+        await asyncio.to_thread(stack.start, gateway)
 
 
 LAB = GroupBucketSettings(group="/lab", bucket="lab-data", quota="100M")
@@ -254,7 +254,8 @@ async def test_scratch_is_written_under_ones_own_name_only(person: Person) -> No
     ):
         assert code(denied) == "AccessDenied"
     many = {"Objects": [{"Key": "ann/x", "VersionId": made["VersionId"]}]}
-    assert "Deleted" not in anna.delete_objects(Bucket=SCRATCH, Delete=many)
+    refused = code(lambda: anna.delete_objects(Bucket=SCRATCH, Delete=many))
+    assert refused == "AccessDenied"
     assert ann.get_object(Bucket=SCRATCH, Key="ann/x")["Body"].read() == b"1"
     upload = ann.create_multipart_upload(Bucket=SCRATCH, Key="ann/big")["UploadId"]
     where = {"Bucket": SCRATCH, "Key": "ann/big", "UploadId": upload}

@@ -56,6 +56,9 @@ def test_other_names_are_replaced(name: str) -> None:
         ("al", None),  # three characters or more
         ("john_doe", None),
         ("scratch", None),  # the shared one
+        ("admin", None),  # RadosGW's own
+        ("swift", None),
+        ("auth", None),
         ("10.0.0.1", None),
         ("xn--alice", None),
         ("alice-s3alias", None),
