@@ -23,7 +23,7 @@ from .storage_notices import FROM_THE_STATUS_FILE, notice, storage_notices, stor
 __all__ = ["NoticeBoard"]
 
 _HUB_INTERVAL = 20.0  # seconds; the hub is asked only while a browser asks here
-_HUB_PATIENCE = 2.0  # seconds that the first answer of the hub is waited for
+_HUB_PATIENCE = 0.7  # seconds that the first answer of the hub is waited for
 _FILE_PATIENCE = 1.0
 
 
