@@ -63,7 +63,8 @@ def test_the_home_page_follows_a_stop_and_its_uploads(page: Page, instance: Inst
         finally:
             back.cancel()
             storage.send_signal(signal.SIGCONT)
-    expect(page.locator("#server-state")).to_have_text("Stopped")
+    # An upload that is under way may have to fail first, and is then tried again.
+    expect(page.locator("#server-state")).to_have_text("Stopped", timeout=60_000)
     expect(page.locator("#stop-message")).to_have_count(0)
     person.stop()
 

@@ -319,8 +319,8 @@ class DockerEngine(Engine):
                 )
             )
         except EngineError as error:
-            words = str(error).lower()
-            if any(word in words for word in ("already exists", "overlap", "conflicts")):
+            words = str(error).lower()  # Docker's, or podman's behind Docker's API
+            if any(word in words for word in ("already", "overlap", "conflicts")):
                 return False
             raise
         return True

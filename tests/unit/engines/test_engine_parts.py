@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from ipaddress import IPv4Network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from docker.errors import APIError, ImageNotFound, NotFound
 from prometheus_client import REGISTRY
 
 from taccuino.engines.attachment import SharedStorage
-from taccuino.engines.engine import _MissingError, _translated, remapped_base
+from taccuino.engines.engine import DockerEngine, _MissingError, _translated, remapped_base
 from taccuino.engines.environment import notebook_environment, server_api
 from taccuino.engines.errors import (
     EngineError,
@@ -269,3 +270,28 @@ async def test_storage_that_follows_tells_its_faults() -> None:
     (sentence,) = await SharedStorage.complete(Attachment(completion=breaks))
     assert "missing" in sentence
     assert "secret" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        ("subnet 10.1.0.0/28 is already used on the host or by another config", True),
+        ("network with name tc-1-a already exists", True),
+        ("Pool overlaps with other one on this address space", True),
+        ("the engine is out of memory", False),
+    ],
+)
+async def test_a_subnet_that_is_taken_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, taken: bool
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise EngineError(words)
+
+    engine = DockerEngine(tmp_path / "docker.sock")
+    monkeypatch.setattr(engine, "_write", refuse)
+    make = engine.create_network("tc-1-a", IPv4Network("10.1.0.0/28"), {})
+    if taken:
+        assert await make is False
+    else:
+        with pytest.raises(EngineError, match="memory"):
+            await make
