@@ -69,6 +69,17 @@ def test_the_home_page_follows_a_stop_and_its_uploads(page: Page, instance: Inst
     person.stop()
 
 
+def test_the_home_page_shows_how_full_the_bucket_is(page: Page, instance: Instance) -> None:
+    person = instance.person("bruno")
+    if not person.api("GET", "/taccuino/storage").json():  # no server ever ran
+        assert person.start()[-1].get("ready")
+    enter(page, person)
+    page.goto(f"{instance.url}/hub/home")
+    expect(page.locator("#storage-words")).to_contain_text("of 200 GiB used")
+    expect(page.locator("#storage [role=meter]")).to_have_attribute("aria-valuenow", "0")
+    person.stop()
+
+
 @pytest.mark.parametrize("path", ["/user/alice/lab", "/user/nobody-at-all/lab"])
 def test_another_ones_server_is_told_to_be_that(
     page: Page, instance: Instance, path: str

@@ -71,7 +71,8 @@ async function stop(button) {
 async function showStorage() {
   const storage = byId("storage");
   const answer = await fetch(storage.dataset.url, {
-    headers: { Accept: "application/json" },
+    // JupyterHub takes a script's request without the token for another page's, also to read.
+    headers: { "X-XSRFToken": window.jhdata.xsrf_token, Accept: "application/json" },
   }).catch(() => null);
   const told = answer?.ok ? await answer.json().catch(() => null) : null;
   if (told) fillStorage(storage, told);
