@@ -255,6 +255,8 @@ def test_stopped_while_uploads_wait(ground: Ground, round_: int) -> None:
         ledger = ground.ledger()
         ground.person.stop(limit=150)
         assert ground.pending(), "they wait in the background"
+        told = ground.person.api("GET", "/taccuino/storage").json()
+        assert told["uploads_pending"] >= 1, "the home page says so"
     _of(ground, "stopped with the object storage away", ledger)
 
 

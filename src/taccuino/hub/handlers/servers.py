@@ -20,7 +20,7 @@ from taccuino.hub.storage import StorageBackend
 from taccuino.naming import slug
 from taccuino.settings import Settings
 from taccuino.storage.admin_ops import BucketUsage
-from taccuino.storage.mount_client import MountPlaneError, MountStatus
+from taccuino.storage.mount_client import MountPlaneClient, MountPlaneError, MountStatus
 
 __all__ = ["CULLING_SCOPE", "server_handlers"]
 
@@ -92,7 +92,9 @@ class NoticesHandler(_ServersHandler):
         """Answer ``{"notices": [{"id", "level", "message"}], "storage": ...}``."""
         spawner = self.calling_server(self.get_argument("server", ""))
         activity, mount, usage = await asyncio.gather(
-            self.activity(spawner), self._mount(spawner), self.backend.usage(spawner.user.name)
+            self.activity(spawner),
+            mount_of(self.mount_plane, spawner.user.name),
+            self.backend.usage(spawner.user.name),
         )
         facts = ServerFacts(
             now=time.time(),
@@ -111,16 +113,9 @@ class NoticesHandler(_ServersHandler):
         found = [notice.as_json() for notice in notices(facts, self.culling)]
         self.finish({"notices": found, "storage": usage_json(usage)})
 
-    async def _mount(self, spawner: Any) -> MountStatus | None:
-        try:
-            return await self.mount_plane.status(slug(spawner.user.name))
-        except MountPlaneError as error:
-            log.warning("Nothing is known of %s's mounts: %s", spawner.user.name, error)
-            return None
-
 
 class StorageHandler(APIHandler):
-    """``GET /storage``: how full the bucket of whoever asks is, for the hub's pages."""
+    """``GET /storage``: how the storage of whoever asks is, for the hub's pages."""
 
     def initialize(self, backend: StorageBackend) -> None:
         """Take what answers."""
@@ -128,13 +123,24 @@ class StorageHandler(APIHandler):
         self.backend = backend
 
     async def get(self) -> None:
-        """Answer ``{"used_bytes", "quota_bytes", "objects"}``, or ``null``, soon."""
+        """Answer soon with what is known; ``null`` for nothing.
+
+        That is ``used_bytes``, ``quota_bytes`` and ``objects``, and ``uploads_pending`` where
+        uploads go on after the last server has stopped.
+        """
         if not isinstance(self.current_user, User):
             raise web.HTTPError(403, "Only users have a bucket")
-        usage = await self.backend.usage(self.current_user.name)
-        told = {**(usage_json(usage) or {}), "objects": usage.objects} if usage else None
+        name = self.current_user.name
+        usage, mount = await asyncio.gather(
+            self.backend.usage(name), mount_of(self.backend.mount_plane, name)
+        )
+        told: dict[str, int | None] = {}
+        if usage:
+            told |= {**(usage_json(usage) or {}), "objects": usage.objects}
+        if mount and mount.state == "draining" and mount.uploads_pending:
+            told["uploads_pending"] = mount.uploads_pending
         self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps(told))
+        self.finish(json.dumps(told or None))
 
 
 class IdleHandler(_ServersHandler):
@@ -163,6 +169,15 @@ class IdleHandler(_ServersHandler):
                 "last_activity": activity.last_activity,
             }
         )
+
+
+async def mount_of(plane: MountPlaneClient, username: str) -> MountStatus | None:
+    """How a user's mounts are; None if the mount plane does not say."""
+    try:
+        return await plane.status(slug(username))
+    except MountPlaneError as error:
+        log.warning("Nothing is known of %s's mounts: %s", username, error)
+        return None
 
 
 def usage_json(usage: BucketUsage | None) -> dict[str, int | None] | None:
