@@ -175,8 +175,12 @@ EXPIRED = 7.0
 
 def relayed(rig: MountRig, *of: str) -> int:
     """How many answers the relay keeps to questions with all of these words."""
-    kept = (rig.root / "state/mount-plane/relay/kept").glob("*/*")
-    return sum(all(word.encode() in path.read_bytes() for word in of) for path in kept)
+    found = 0
+    for path in (rig.root / "state/mount-plane/relay/kept").glob("*/*"):
+        with contextlib.suppress(FileNotFoundError):  # nginx writes aside, and renames
+            content = path.read_bytes()
+            found += all(word.encode() in content for word in of)
+    return found
 
 
 @WAYS
