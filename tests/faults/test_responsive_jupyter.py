@@ -44,6 +44,12 @@ s3 = boto3.client("s3")
 key = {FOLDER!r}.removeprefix("cloud_storage/alice/") + "/{{}}.txt"
 for number in range(5):
     s3.put_object(Bucket=os.environ["TACCUINO_BUCKET"], Key=key.format(number), Body=b"x")
+import time
+end = time.monotonic() + 15
+shown, folder = os.path.split("/workarea/" + {FOLDER!r})
+while folder not in os.listdir(shown) and time.monotonic() < end:
+    time.sleep(0.2)
+print(folder in os.listdir(shown))
 """)
     yield person
     person.stop()

@@ -138,7 +138,7 @@ class UserMounts:
         started = time.monotonic()
         while not await self._is_gone_within(_POLL_SECONDS):
             waiting, waited = await self.cloud.pending(), time.monotonic() - started
-            stuck = waited > _STUCK_SECONDS and len(waiting.failing) >= waiting.files
+            stuck = 0 < waiting.files <= len(waiting.failing) and waited > _STUCK_SECONDS
             if stuck or waited > (timeout if waiting.files else _LETTING_GO_SECONDS):
                 break
         return await self.status()
