@@ -8,6 +8,7 @@ import time
 import pytest
 import requests
 
+from support.ground import until
 from support.notebook import KernelError, Notebook
 from support.person import Person
 
@@ -331,7 +332,7 @@ def test_stop_start_and_what_is_kept(instance) -> None:
             "echo gone > /tmp/gone.txt; echo gone > ~/gone.txt"
         )
     person.stop()
-    assert instance.leftovers("bruno") == []
+    until(lambda: not instance.leftovers("bruno"), 20, lambda: instance.leftovers("bruno"))
     person.start(image="base", cpu=1, memory="1G")
     with Notebook(person) as notebook:
         assert (
