@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .attachment import SharedStorage
 from .errors import EngineError
-from .storage_port import Attachment, Bind, NoStorage, ServerStorage
+from .storage_port import Attachment, Bind, NoStorage, ServerIds, ServerStorage
 
 if TYPE_CHECKING:
     from .configuration import configure
@@ -30,6 +30,7 @@ __all__ = [
     "NoStorage",
     "NotebookSpawner",
     "PodmanSpawner",
+    "ServerIds",
     "ServerStorage",
     "SharedStorage",
     "StartFailure",

@@ -10,8 +10,7 @@ from weakref import WeakValueDictionary
 from taccuino.errors import TaccuinoError
 
 from .errors import StorageUnavailableError
-from .storage_port import Attachment, ServerStorage
-from .uid_ranges import UidRange
+from .storage_port import Attachment, ServerIds, ServerStorage
 
 __all__ = ["SharedStorage"]
 
@@ -28,7 +27,11 @@ class SharedStorage:
         self._lock = _locks.setdefault(username, asyncio.Lock())
 
     async def attach(
-        self, storage: ServerStorage, uids: UidRange, report: Callable[[str], None]
+        self,
+        storage: ServerStorage,
+        ids: ServerIds,
+        report: Callable[[str], None],
+        place: str | None = None,
     ) -> Attachment:
         """Attach the storage.
 
@@ -39,13 +42,26 @@ class SharedStorage:
         """
         async with self._lock:
             try:
-                return await storage.attach(self._username, uids.uid, uids.uid, report)
+                return await storage.attach(self._username, ids, report, place)
             except TaccuinoError as error:
                 words = getattr(error, "user_message", str(error))
                 raise StorageUnavailableError(words) from error
             except Exception as error:
                 log.exception("The storage of %s failed", self._username)
                 raise StorageUnavailableError("its service failed.") from error
+
+    async def mounted_for(self, storage: ServerStorage) -> int | None:
+        """The uid that the user's files are mounted for, if they are.
+
+        Raises
+        ------
+        StorageUnavailableError
+            If that can't be known.
+        """
+        try:
+            return await storage.mounted_for(self._username)
+        except TaccuinoError as error:
+            raise StorageUnavailableError(str(error)) from error
 
     @staticmethod
     async def complete(attachment: Attachment) -> tuple[str, ...]:

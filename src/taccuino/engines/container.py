@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .cgroups import CPU_PERIOD
 from .storage_port import Bind
 from .uid_ranges import CONTAINER_UID, RANGE_SIZE, UidRange
 
@@ -19,6 +20,7 @@ __all__ = [
     "INSTANCE_LABEL",
     "SERVER_LABEL",
     "USER_LABEL",
+    "WARM_LABEL",
     "ContainerSpec",
     "docker_config",
     "podman_config",
@@ -27,6 +29,8 @@ __all__ = [
 INSTANCE_LABEL = "taccuino.instance"
 USER_LABEL = "taccuino.user"
 SERVER_LABEL = "taccuino.server"
+WARM_LABEL = "taccuino.warm"
+"""On a container that was started without a user: its image."""
 CONTAINER_LABEL = "taccuino.container"
 """On a network: the container that it was made for."""
 
@@ -34,7 +38,6 @@ _LOG_SIZE = 4 * 1024**2  # bytes; the oldest lines go
 _OPEN_FILES = 16_384
 _PROCESSES = 32_768
 _OOM_SCORE = 500  # the host's own services outlive a server
-_CPU_PERIOD = 100_000  # microseconds, the kernel's default
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class ContainerSpec:
     """Names that ``/etc/hosts`` resolves, with their addresses."""
     uids: UidRange | None = None
     """The host uids it is mapped to; with none, by the engine's own configuration."""
+    shared_memory: int = 0
+    """Bytes of ``/dev/shm``, which counts as the container's; by default half of ``memory``."""
     command: Sequence[str] = ()
     """Arguments in place of the image's own; with none, the image's."""
 
@@ -124,7 +129,7 @@ def podman_config(name: str, spec: ContainerSpec) -> dict[str, Any]:
         "cap_drop": ["ALL"],
         "no_new_privileges": True,
         "resource_limits": {
-            "cpu": {"period": _CPU_PERIOD, "quota": int(spec.cpus * _CPU_PERIOD)},
+            "cpu": {"period": CPU_PERIOD, "quota": int(spec.cpus * CPU_PERIOD)},
             "memory": {"limit": spec.memory, "swap": spec.memory},
             "pids": {"limit": spec.pids_limit},
         },
@@ -155,8 +160,8 @@ def _bind_options(bind: Bind) -> list[str]:
 
 
 def _shared_memory(spec: ContainerSpec) -> int:
-    """Bytes of ``/dev/shm``, which counts as the container's; 64 MiB breaks PyTorch."""
-    return spec.memory // 2
+    """Bytes of ``/dev/shm``; the engines' 64 MiB break PyTorch."""
+    return spec.shared_memory or spec.memory // 2
 
 
 def _ulimits() -> dict[str, int]:

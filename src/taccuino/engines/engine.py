@@ -99,11 +99,26 @@ class Engine:
 
     async def image_exists(self, reference: str) -> bool:
         """Whether the engine has the image."""
+        return await self.image(reference) is not None
+
+    async def image(self, reference: str) -> dict[str, Any] | None:
+        """What the engine knows of an image; nothing where there is none."""
         try:
-            await self._read(lambda client: client.inspect_image(reference))  # type: ignore[no-untyped-call]
+            info: dict[str, Any] = await self._read(
+                lambda client: client.inspect_image(reference)  # type: ignore[no-untyped-call]
+            )
         except ImageMissingError:
-            return False
-        return True
+            return None
+        return info
+
+    async def rename(self, container: str, name: str) -> None:
+        """Give a container another name.
+
+        Raises
+        ------
+        NameInUseError, EngineError
+        """
+        await self._write(lambda client: client.rename(container, name))
 
     async def create(self, name: str, spec: ContainerSpec) -> str:
         """Create a container; its id.

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
-__all__ = ["answers", "wait_until_answers"]
+from .errors import ContainerExitedError
+from .server import ServerContainer
+
+__all__ = ["answers", "until_ready", "wait_until_answers"]
 
 _PAUSE = 0.1  # seconds between two questions
 _PATIENCE = 5.0  # seconds for one answer
@@ -38,3 +42,33 @@ async def answers(ip: str, port: int, path: str) -> bool:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+
+async def until_ready(
+    container: ServerContainer,
+    told: asyncio.Future[None],
+    on_death: Callable[[], None],
+    address: tuple[str, int, str] | None = None,
+) -> None:
+    """Wait until the server says that it is ready, answers at its address, or has ended.
+
+    Raises
+    ------
+    ContainerExitedError
+        If it ended; also what was set on ``told``.
+    """
+    if not container.ip:
+        raise ContainerExitedError("the container ended at once")
+    events: set[asyncio.Future[None]] = {asyncio.ensure_future(container.wait_dead())}
+    if address is not None:
+        events.add(asyncio.ensure_future(wait_until_answers(*address)))
+    try:
+        await asyncio.wait({told, *events}, return_when=asyncio.FIRST_COMPLETED)
+        if told.done():
+            told.result()
+        # A dead container's address leads out of the host, where a proxy may answer.
+        elif not (container.watched_alive or await container.running(on_death)):
+            raise ContainerExitedError("the container ended before its server was ready")
+    finally:
+        for event in events:
+            event.cancel()

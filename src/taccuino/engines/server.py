@@ -12,6 +12,7 @@ from typing import Any
 
 from taccuino.settings import Settings
 
+from .cgroups import ControlGroup
 from .container import CONTAINER_LABEL, INSTANCE_LABEL, ContainerSpec
 from .engine import Engine
 from .errors import EngineError, NameInUseError, NetworkPoolExhaustedError
@@ -36,8 +37,8 @@ def instance_label(settings: Settings) -> str:
 class ServerContainer:
     """The engine's objects of one notebook server.
 
-    ``name`` is the container's and decides the network's; ``id``, ``network`` and ``ip`` are
-    empty until each exists.
+    ``name`` is what the container is made as, and decides the network's; ``id``, ``network``
+    and ``ip`` are empty until each exists. ``uid`` is the host's of its processes.
     """
 
     def __init__(
@@ -56,13 +57,17 @@ class ServerContainer:
         self.network = ""
         self.gateway = ""
         self.ip = ""
+        self.uid = 0
 
-    def as_state(self) -> dict[str, str]:
+    def as_state(self) -> dict[str, Any]:
         """What a hub that starts again needs to find the server."""
-        return {"id": self.id, "network": self.network, "ip": self.ip, "gateway": self.gateway}
+        keys = ("id", "name", "network", "ip", "gateway", "uid")
+        return {key: getattr(self, key) for key in keys}
 
-    def load_state(self, state: Mapping[str, str]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Take up a server that was started by an earlier hub."""
+        self.name = state.get("name") or self.name
+        self.uid = state.get("uid", 0)
         self.id = state.get("id", "")
         self.network = state.get("network", "")
         self.ip = state.get("ip", "")
@@ -125,6 +130,20 @@ class ServerContainer:
             raise EngineError(f"{self.name}: the container is gone right after its start")
         self.ip = info["NetworkSettings"]["Networks"].get(self.network, {}).get("IPAddress", "")
         self._arm(info, on_death)
+
+    def tell_death_to(self, on_death: Callable[[], None]) -> None:
+        """Tell somebody else from now on of the container's end."""
+        if self._watch is not None:
+            self._watch.on_death = on_death
+
+    def control_group(self) -> ControlGroup | None:
+        """Its limits, to be changed; nothing where they can't be seen from here."""
+        pid = self._watch.pid if self._watch is not None else 0
+        return ControlGroup.of_process(pid, self.id) if pid else None
+
+    async def rename(self, name: str) -> None:
+        """Call the container by another name; its network's label keeps the first."""
+        await self._engine.rename(self.id, name)
 
     @property
     def watched_alive(self) -> bool:

@@ -32,13 +32,14 @@ from .errors import (
     ServerFailedError,
 )
 from .failures import Evidence, Failure, clean_log, explain_failure, memory_notice
-from .metrics import START_FAILURES, START_SECONDS
+from .metrics import START_FAILURES, START_SECONDS, WARM_CLAIMS
 from .progress import StartProgress
-from .readiness import wait_until_answers
+from .readiness import until_ready
 from .server import ServerContainer
 from .start_failure import StartFailure
-from .storage_port import Attachment, Bind, NoStorage, ServerStorage
+from .storage_port import Attachment, Bind, NoStorage, ServerIds, ServerStorage
 from .uid_ranges import UidRange, UidRanges
+from .warm import WarmServer
 
 __all__ = ["DockerEngineSpawner", "NotebookSpawner", "PodmanSpawner"]
 
@@ -61,6 +62,10 @@ class NotebookSpawner(DockerSpawner):
         traitlets copies configured objects for each spawner, but not functions.
         """,
     )
+    warm_pool = AnyTrait(
+        config=True,
+        help="The warm servers: a function that gives the ``WarmPool``, or nothing.",
+    )
     interface = Unicode("lab", help="``lab`` or ``notebook``: what the user asked for.")
     term_timeout = Float(
         10.0, config=True, help="Seconds a server has to end by itself when it is stopped."
@@ -68,6 +73,8 @@ class NotebookSpawner(DockerSpawner):
 
     _background: set[asyncio.Task[None]] = set()
     _firewalled = False
+    cold_starts = 0
+    """How many containers are being made for a user."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.last_failure: dict[str, Any] | None = None
@@ -79,6 +86,8 @@ class NotebookSpawner(DockerSpawner):
         self._stopping = False
         self.holds_storage = False
         self._cancelled = ""
+        self.path = "cold"
+        """How the server was started: from the pool (``warm``), or from nothing."""
         self._told: asyncio.Future[None] | None = None
         self._attachment = Attachment()
         self._poll_lock = asyncio.Lock()
@@ -95,6 +104,10 @@ class NotebookSpawner(DockerSpawner):
     @default("storage")
     def _default_storage(self) -> Any:
         return lambda _spawner: NoStorage()
+
+    @default("warm_pool")
+    def _default_warm_pool(self) -> Any:
+        return lambda: None
 
     @property
     def client(self) -> Any:
@@ -115,6 +128,11 @@ class NotebookSpawner(DockerSpawner):
                 self.settings, self.engine, self.object_name, labels
             )
         return self._server_container
+
+    @property
+    def engine_names(self) -> set[str]:
+        """The names by which the engine may know what is this server's."""
+        return {self.object_name, self.container.name}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take up a server that ran before the hub was started again."""
@@ -171,7 +189,7 @@ class NotebookSpawner(DockerSpawner):
             START_FAILURES.labels(failure.reason).inc()
             raise StartFailure(failure) from None
         else:
-            START_SECONDS.observe(time.monotonic() - began)
+            START_SECONDS.labels(self.path).observe(time.monotonic() - began)
             return address
         finally:
             self._starting, self._cancelled = None, ""
@@ -221,8 +239,92 @@ class NotebookSpawner(DockerSpawner):
         self._told = asyncio.get_running_loop().create_future()
         await self._ensure_firewall()
         progress.enter("storage")
-        uids = await self._uids()
-        attaching = asyncio.ensure_future(self._attach(uids, progress))
+        own = await self._uids()
+        held = await SharedStorage(self.user.name).mounted_for(self._server_storage)
+        # While a user's files are mounted, all of their servers have the uids of these mounts.
+        if held is None and (warm := await self._claim()):
+            try:
+                return await self._start_warm(warm, own, progress)
+            except (EngineError, ContainerExitedError, ServerFailedError, OSError) as error:
+                WARM_CLAIMS.labels("failed").inc()
+                self.log.warning("%s starts cold: %s", self._log_name, error)
+                held = warm.uids.uid
+                await self._remove_container()
+                self._told = asyncio.get_running_loop().create_future()
+        uids = own if held is None else UidRange.of(held)
+        return await self._start_cold(uids, ServerIds(uids.uid, own.uid), progress)
+
+    async def _claim(self) -> WarmServer | None:
+        """A warm server, if one waits and would be as the one that is asked for."""
+        pool = self.warm_pool()
+        if pool is None:
+            return None
+        if self.volumes or self.read_only_volumes:
+            await pool.switch_off("DockerSpawner.volumes may differ by user")
+            return None
+        try:
+            return await pool.claim(self.image)
+        except EngineError as error:
+            self.log.warning("No warm server for %s: %s", self._log_name, error)
+            return None
+
+    async def _start_warm(
+        self, warm: WarmServer, own: UidRange, progress: StartProgress
+    ) -> str:
+        """Make a server that waits the user's own: files, limits, identity."""
+        self.path = "warm"
+        self._server_container, self.object_id = warm.container, warm.container.id
+        warm.container.uid = warm.uids.uid
+        warm.container.tell_death_to(self._died_alone)
+        warm.link.on_phase = self.server_event
+        completing: asyncio.Future[Any] = asyncio.ensure_future(asyncio.sleep(0))
+        naming = asyncio.ensure_future(self._name_container())
+        try:
+            assert warm.group is not None
+            ids = ServerIds(warm.uids.uid, own.uid)
+            await self._attach(ids, progress, warm.place.name)
+            completing = asyncio.ensure_future(SharedStorage.complete(self._attachment))
+            progress.enter("jupyter")
+            spec = self._container_spec(None)
+            warm.group.limit_memory(spec.memory)
+            warm.group.weigh(1)
+            await warm.link.become(spec.environment, spec.command)
+            await until_ready(self.container, self._told_future, self._died_alone)
+            warm.group.limit_cpus(spec.cpus)
+            for fault in await completing:
+                progress.notice(fault)
+            await naming
+        finally:
+            warm.link.on_phase = None
+            warm.link.close()
+            for task in (completing, naming):
+                task.cancel()
+            await asyncio.wait({completing, naming})
+        progress.enter("ready")
+        return f"http://{self.container.ip}:{self.port}"
+
+    async def _name_container(self) -> None:
+        """Let operators see whose it is."""
+        try:
+            await self.container.rename(self.object_name)
+        except EngineError as error:
+            self.log.warning("%s keeps its first name: %s", self._log_name, error)
+
+    async def _start_cold(self, uids: UidRange, ids: ServerIds, progress: StartProgress) -> str:
+        self.path = "cold"
+        self.container.uid = uids.uid
+        NotebookSpawner.cold_starts += 1
+        try:
+            return await self._make_server(uids, ids, progress)
+        finally:
+            NotebookSpawner.cold_starts -= 1
+            if pool := self.warm_pool():
+                pool.wake()
+
+    async def _make_server(
+        self, uids: UidRange, ids: ServerIds, progress: StartProgress
+    ) -> str:
+        attaching = asyncio.ensure_future(self._attach(ids, progress))
         networking = asyncio.ensure_future(self.container.make_network())
         try:
             await asyncio.gather(attaching, networking)
@@ -230,16 +332,16 @@ class NotebookSpawner(DockerSpawner):
             for task in (attaching, networking):
                 task.cancel()
             await asyncio.wait({attaching, networking})
-        for fault in self._attachment.faults:
-            progress.notice(fault)
         completing = asyncio.ensure_future(SharedStorage.complete(self._attachment))
         try:
             progress.enter("container")
-            await self.container.create(self._container_spec(uids))
+            await self.container.create(self._container_spec(self._mapped_uids(uids)))
             self.object_id = self.container.id
             await self.container.start(self._died_alone)
             progress.enter("jupyter")
-            await self._until_ready()
+            base = self.server.base_url if self.server else "/"
+            address = (self.container.ip, self.port, f"{base}api")
+            await until_ready(self.container, self._told_future, self._died_alone, address)
             for fault in await completing:
                 progress.notice(fault)
         finally:
@@ -247,6 +349,11 @@ class NotebookSpawner(DockerSpawner):
             await asyncio.wait({completing})
         progress.enter("ready")
         return f"http://{self.container.ip}:{self.port}"
+
+    @property
+    def _told_future(self) -> asyncio.Future[None]:
+        assert self._told is not None
+        return self._told
 
     async def _ensure_firewall(self) -> None:
         """Once for each hub: the rules are the same for all servers."""
@@ -265,7 +372,7 @@ class NotebookSpawner(DockerSpawner):
     def _mapped_uids(self, uids: UidRange) -> UidRange | None:
         return uids
 
-    def _container_spec(self, uids: UidRange) -> ContainerSpec:
+    def _container_spec(self, uids: UidRange | None) -> ContainerSpec:
         flavour = self.settings.flavours[0]
         cpus: float = self.cpu_limit or flavour.cpus[0]
         memory: int = self.mem_limit or parse_size(flavour.memory[0])
@@ -282,7 +389,7 @@ class NotebookSpawner(DockerSpawner):
             pids_limit=self.settings.engine.pids_limit,
             binds=(*self._attachment.binds, *self._site_binds()),
             hosts=hosts,
-            uids=self._mapped_uids(uids),
+            uids=uids,
             command=[*self.cmd, *self.get_args()] if self.cmd else (),
         )
 
@@ -297,34 +404,6 @@ class NotebookSpawner(DockerSpawner):
             )
             for source, volume in self.volume_binds.items()
         ]
-
-    async def _until_ready(self) -> None:
-        """Wait until the server says that it is ready, or answers, or has ended."""
-        assert self._told is not None
-        if not self.container.ip:
-            raise ContainerExitedError("the container ended at once")
-        base = self.server.base_url if self.server else "/"
-        told = self._told
-        answering = asyncio.ensure_future(
-            wait_until_answers(self.container.ip, self.port, f"{base}api")
-        )
-        dying = asyncio.ensure_future(self.container.wait_dead())
-        try:
-            await asyncio.wait({told, answering, dying}, return_when=asyncio.FIRST_COMPLETED)
-            if told.done():
-                told.result()
-            elif not await self._answer_is_its_own():
-                raise ContainerExitedError("the container ended before its server was ready")
-        finally:
-            answering.cancel()
-            dying.cancel()
-
-    async def _answer_is_its_own(self) -> bool:
-        """Whether the container runs.
-
-        Without it the address leads out of the host, where a proxy may answer in its place.
-        """
-        return self.container.watched_alive or await self.container.running(self._died_alone)
 
     def server_event(self, phase: str, message: str = "") -> None:
         """Take in what the server tells of its start (``POST /servers/events``)."""
@@ -377,9 +456,13 @@ class NotebookSpawner(DockerSpawner):
         storage = self.storage
         return storage if hasattr(storage, "attach") else storage(self)  # type: ignore[no-any-return]
 
-    async def _attach(self, uids: UidRange, progress: StartProgress) -> None:
-        shared = SharedStorage(self.user.name)
-        self._attachment = await shared.attach(self._server_storage, uids, progress.detail)
+    async def _attach(
+        self, ids: ServerIds, progress: StartProgress, place: str | None = None
+    ) -> None:
+        shared, storage = SharedStorage(self.user.name), self._server_storage
+        self._attachment = await shared.attach(storage, ids, progress.detail, place)
+        for fault in self._attachment.faults:
+            progress.notice(fault)
 
     async def _detach(self) -> None:
         self.holds_storage = False
@@ -451,20 +534,25 @@ class NotebookSpawner(DockerSpawner):
         if self.container.id and not now:
             await self.container.terminate(self.term_timeout)
         await self.container.remove()
+        self._server_container = None
 
     async def _clean_up(self, *, keep_storage: bool = False) -> None:
         """Remove container and network; let go of the storage in the background.
 
         What an unreachable engine keeps is removed by ``reconcile`` later.
         """
+        await self._remove_container()
+        if not keep_storage:
+            self.holds_storage = False
+            self._in_background(self._detach())
+
+    async def _remove_container(self) -> None:
         try:
             await self.container.remove()
         except EngineError as error:
             self.log.warning("Left for reconcile: %s", error)
+        self._server_container = None
         self.object_id = ""
-        if not keep_storage:
-            self.holds_storage = False
-            self._in_background(self._detach())
 
     def _in_background(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.ensure_future(work)

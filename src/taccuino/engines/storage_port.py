@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Attachment", "Bind", "NoStorage", "ServerStorage"]
+__all__ = ["Attachment", "Bind", "NoStorage", "ServerIds", "ServerStorage"]
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,36 @@ class Attachment:
     """
 
 
+@dataclass(frozen=True)
+class ServerIds:
+    """Host ids: the uid is also the gid."""
+
+    uid: int
+    """Of the server's processes."""
+    owner: int
+    """The user's own, to which their files on the node belong."""
+
+
 class ServerStorage(Protocol):
     """Attaches a user's storage before a start and lets go of it after a stop."""
 
+    async def mounted_for(self, username: str) -> int | None:
+        """The uid that the user's directories are mounted for; nothing where they are not.
+
+        Their next server must have it: files may be in use, or wait for their upload.
+        """
+        ...
+
     async def attach(
-        self, username: str, uid: int, gid: int, report: Callable[[str], None]
+        self,
+        username: str,
+        ids: ServerIds,
+        report: Callable[[str], None],
+        place: str | None = None,
     ) -> Attachment:
-        """Make the user's directories usable by the host's ``uid``; idempotent.
+        """Make the user's directories usable by the server's processes; idempotent.
+
+        With ``place`` they appear there, where a container without a user looks.
 
         Raises
         ------
@@ -66,12 +89,16 @@ class ServerStorage(Protocol):
 class NoStorage:
     """No storage: all that a server writes is gone with it."""
 
+    async def mounted_for(self, username: str) -> int | None:  # noqa: ARG002
+        """Nothing is mounted."""
+        return None
+
     async def attach(
         self,
         username: str,  # noqa: ARG002 - the protocol's
-        uid: int,  # noqa: ARG002
-        gid: int,  # noqa: ARG002
+        ids: ServerIds,  # noqa: ARG002
         report: Callable[[str], None],  # noqa: ARG002
+        place: str | None = None,  # noqa: ARG002
     ) -> Attachment:
         """Nothing to bind."""
         return Attachment()

@@ -12,6 +12,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from .errors import EngineError
 
@@ -29,6 +30,11 @@ class UidRange:
     """``RANGE_SIZE`` host uids (and gids) from ``base`` on."""
 
     base: int
+
+    @classmethod
+    def of(cls, uid: int) -> Self:
+        """The range whose user's processes have this uid."""
+        return cls(uid - CONTAINER_UID)
 
     @property
     def uid(self) -> int:

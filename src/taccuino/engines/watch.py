@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from .cgroups import controller_paths
+
 __all__ = ["ProcessWatch", "count_oom_kills", "memory_events_file"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -22,7 +24,8 @@ class ProcessWatch:
     def __init__(self, pid: int, on_death: Callable[[], None]) -> None:
         self._pidfd = os.pidfd_open(pid)
         self._memory = memory_events_file(_read(Path(f"/proc/{pid}/cgroup")))
-        self._on_death = on_death
+        self.pid = pid
+        self.on_death = on_death
         self._oom_kills = 0
         self.dead = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
@@ -68,7 +71,7 @@ class ProcessWatch:
         self.oom_kills()
         self.dead.set()
         self.close()
-        self._on_death()
+        self.on_death()
 
 
 def memory_events_file(cgroup: str, root: Path = _CGROUPS) -> Path | None:
@@ -77,15 +80,10 @@ def memory_events_file(cgroup: str, root: Path = _CGROUPS) -> Path | None:
     With cgroup v1 that is the memory controller's ``memory.oom_control``; with v2
     ``memory.events`` (kernel documentation, "cgroup-v1/memory" and "cgroup-v2").
     """
-    unified = None
-    for line in cgroup.splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if "memory" in controllers.split(","):
-            return root / "memory" / path.lstrip("/") / "memory.oom_control"
-        if number == "0" and not controllers:
-            unified = root / path.lstrip("/") / "memory.events"
-    return unified
+    paths = controller_paths(cgroup)
+    if "memory" in paths:
+        return root / "memory" / paths["memory"].lstrip("/") / "memory.oom_control"
+    return root / paths[""].lstrip("/") / "memory.events" if "" in paths else None
 
 
 def count_oom_kills(text: str) -> int:

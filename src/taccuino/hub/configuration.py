@@ -35,6 +35,7 @@ from .housekeeping import start_housekeeping
 from .options import ServerOptions
 from .readiness import Check, Readiness
 from .storage import HubStorage, StorageBackend
+from .warm import warm_pool
 
 __all__ = ["configure"]
 
@@ -68,7 +69,9 @@ def configure(c: Any, settings: Settings) -> None:
     edge.configure(c, settings)
     engines.configure(c, settings)
     c.NotebookSpawner.storage = lambda spawner: HubStorage(backend, spawner.user)
-    start_housekeeping(settings, backend)
+    pool = warm_pool(settings, backend)
+    c.NotebookSpawner.warm_pool = lambda: pool
+    start_housekeeping(settings, backend, pool)
 
 
 def _configure_hub(c: Any, settings: Settings) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 from jupyterhub.app import JupyterHub
 
 from taccuino.engines import SharedStorage, reconcile
+from taccuino.engines.warm import WarmPool
 from taccuino.errors import TaccuinoError
 from taccuino.settings import Settings
 
 from .storage import HubStorage, StorageBackend
 
-__all__ = ["start_housekeeping"]
+__all__ = ["active_spawners", "start_housekeeping"]
 
 log = logging.getLogger(__name__)
 
@@ -29,32 +30,36 @@ _WANTED = {"mounted", "failed"}  # the mount plane looks after the others by its
 _running: set[asyncio.Task[None]] = set()
 
 
-def start_housekeeping(settings: Settings, backend: StorageBackend) -> None:
+def start_housekeeping(settings: Settings, backend: StorageBackend, pool: WarmPool) -> None:
     """Begin, if this is a hub: JupyterHub reads its configuration inside its event loop."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
-    task = loop.create_task(_keep_house(settings, backend))
+    task = loop.create_task(_keep_house(settings, backend, pool))
     _running.add(task)
     task.add_done_callback(_running.discard)
 
 
-async def _keep_house(settings: Settings, backend: StorageBackend) -> None:
+async def _keep_house(settings: Settings, backend: StorageBackend, pool: WarmPool) -> None:
     app = JupyterHub.instance()
+    warming: asyncio.Task[None] | None = None
     while True:
         # Soon after a start, which may follow a crash, and then from time to time.
         await asyncio.sleep(_EVERY_SECONDS if app.http_server else _WHILE_STARTING_SECONDS)
         if app.http_server is None:  # not all servers that run are known yet
             continue
         try:
-            if removed := await reconcile(settings, lambda: _live(app)):
+            live = lambda: [*_live(app), *pool.names]  # noqa: E731
+            if removed := await reconcile(settings, live):
                 log.warning("Removed what no server owned: %s", ", ".join(removed))
             # Only now: a container that nobody owned had the mounts.
             if released := await release_mounts(backend, lambda name: _has_server(app, name)):
                 log.warning(
                     "Let go of the storage of %s, without a server", ", ".join(released)
                 )
+            if warming is None:  # what an earlier hub left is gone by now
+                warming = asyncio.create_task(pool.run())
         except TaccuinoError as error:
             log.warning("What no server owns could not be looked for: %s", error)
 
@@ -98,8 +103,13 @@ def _has_server(app: Any, username: str) -> bool:
 
 def _live(app: Any) -> list[str]:
     """The containers of all servers that run, start, stop or are being looked at."""
+    return [name for spawner in active_spawners(app) for name in spawner.engine_names]
+
+
+def active_spawners(app: Any) -> list[Any]:
+    """The spawners of all servers that run, start, stop or are being looked at."""
     return [
-        spawner.object_name
+        spawner
         for user in app.users.values()
         for spawner in user.spawners.values()
         if spawner.active

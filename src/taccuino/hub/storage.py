@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from taccuino.engines import Attachment, Bind
+from taccuino.engines import Attachment, Bind, ServerIds
 from taccuino.engines.environment import EDGE_NAME
 from taccuino.errors import TaccuinoError
 from taccuino.iam import AccessToken, GrantFailure
@@ -43,6 +43,7 @@ _REFUSALS = {
     "conflict": "the bucket or role of your name belongs to somebody else",
 }
 _TEMPORARY = {"unreachable", "issuer"}
+_NO_ANSWER = "what mounts your files on this machine does not answer."
 _CREDENTIALS_SECONDS = 8.0  # the mount plane waits ten
 _AFTER_A_FAULT_SECONDS = 3.0
 
@@ -187,8 +188,25 @@ class HubStorage:
         self._backend = backend
         self._user = user
 
+    async def mounted_for(self, username: str) -> int | None:
+        """The uid that the user's directories are mounted for, if they are.
+
+        Raises
+        ------
+        StorageError
+            If the mount plane does not answer.
+        """
+        try:
+            return (await self._backend.mount_plane.status(slug(username))).uid or None
+        except MountPlaneError as error:
+            raise StorageError(_NO_ANSWER, reason="unreachable") from error
+
     async def attach(
-        self, username: str, uid: int, gid: int, report: Callable[[str], None]
+        self,
+        username: str,
+        ids: ServerIds,
+        report: Callable[[str], None],
+        place: str | None = None,
     ) -> Attachment:
         """Mount the workarea; the object storage follows in the attachment's completion.
 
@@ -201,8 +219,10 @@ class HubStorage:
         request = MountRequest(
             username=username,
             slug=slug(username),
-            uid=uid,
-            gid=gid,
+            uid=ids.uid,
+            gid=ids.uid,
+            owner=ids.owner,
+            place=place,
             bucket=bucket_name(settings, username),
             scratch_bucket=settings.storage.scratch_bucket,
             workarea_quota=settings.workarea.quota,
@@ -213,8 +233,7 @@ class HubStorage:
             status = await self._backend.mount_plane.mount(request, workarea_only=True)
         except MountPlaneError as error:
             log.exception("The mount plane failed for %s", username)
-            text = "what mounts your files on this machine does not answer."
-            raise StorageError(text, reason="unreachable") from error
+            raise StorageError(_NO_ANSWER, reason="unreachable") from error
         if not status.workarea_usable:
             raise StorageError(status.fault or "your workarea can't be mounted.")
         return Attachment(

@@ -3,27 +3,31 @@
 Jupyter is started first and everything else afterwards, while Jupyter imports; the sockets are
 bound before, so a client that is early waits in their queue. The launcher's exit code is
 Jupyter's, signals are passed on, and the hub is told each phase.
+
+Where the hub gives it a `Link`, the server is *warm*: see `warm`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from .contract import Contract
 from .limits import memory_kills, size_in_words
+from .link import LINK_VARIABLE, Link
 from .workarea import lay_out, make_runtime_directory, write_aws_config
 
 if TYPE_CHECKING:
     from .phases import Phases
 
-__all__ = ["NOTIFY_VARIABLE", "child_environment", "command", "main"]
+__all__ = ["LINK_VARIABLE", "NOTIFY_VARIABLE", "child_environment", "command", "main", "run"]
 
 NOTIFY_VARIABLE = "TACCUINO_NOTIFY_FD"
 """A file descriptor to which Jupyter's extension writes a line once the server listens."""
@@ -34,6 +38,7 @@ _STATIC_KEYS = (
     "AWS_SESSION_TOKEN",
     "AWS_PROFILE",
 )
+_SINGLEUSER = [sys.executable, "-m", "taccuino.server.singleuser"]
 _NO_HUB = """\
 taccuino-server: no hub started this server (JUPYTERHUB_API_URL, JUPYTERHUB_API_TOKEN are not
 set), so this is a trial of the image. Its address, with a token, is printed below; oidc-token
@@ -48,9 +53,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     the command to run in its place.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    contract = Contract(os.environ)
-    if not contract.has_hub:
+    if os.environ.get(LINK_VARIABLE) and not arguments:
+        # This interpreter was started without the search paths that Jupyter needs.
+        os.execv(sys.executable, [sys.executable, "-m", "taccuino.server.warm"])  # noqa: S606
+    if not Contract(os.environ).has_hub:
         _say(_NO_HUB)
+    return run(arguments)
+
+
+def run(
+    arguments: Sequence[str],
+    link: Link | None = None,
+    start: Callable[[], None] | None = None,
+) -> int:
+    """Run the notebook server with the identity that the environment tells.
+
+    With ``start``, what Jupyter needs is imported: a fork calls it with the command line's
+    options. With ``link``, the phases are told there.
+    """
+    contract = Contract(os.environ)
     try:
         runtime = make_runtime_directory()
         oidc_socket = _listen(socket.AF_UNIX, str(runtime / "oidc-agent.sock"))
@@ -58,17 +79,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         token = os.urandom(24).hex()
         environment = child_environment(os.environ, contract, runtime, endpoint, token)
     except OSError as error:
-        _say(f"taccuino-server: the agent cannot be set up: {error}. Is /tmp writable?\n")
+        problem = f"the agent cannot be set up: {error}. Is /tmp writable?"
+        _say(f"taccuino-server: {problem}\n")
+        if link:
+            link.tell("failed", problem)
         return 1
     if problems := lay_out(Path(contract.workarea)):
         environment["TACCUINO_WORKAREA_FAULTS"] = "\n".join(problems)
         _say("\n".join(problems) + "\n")
     reader, writer = os.pipe()
     environment[NOTIFY_VARIABLE] = str(writer)
-    child = _start(command(contract, arguments), environment, writer)
+    words = command(contract, arguments)
+    if words[: len(_SINGLEUSER)] != _SINGLEUSER:
+        start = None
+    child = _start(words, environment, writer, start)
     os.close(writer)
     _forward_signals(child)
-    phases = _serve(contract, oidc_socket, endpoint, token) if contract.has_hub else None
+    phases = _serve(contract, oidc_socket, endpoint, token, link) if contract.has_hub else None
     return _wait(child, reader, phases, contract)
 
 
@@ -81,7 +108,7 @@ def command(contract: Contract, arguments: Sequence[str]) -> list[str]:
     if not contract.service_url:  # with it, singleuser knows where to listen
         options = ["--ServerApp.ip=0.0.0.0", "--ServerApp.port=8888", *options]
     if contract.has_hub:
-        return [sys.executable, "-m", "taccuino.server.singleuser", *options, *arguments]
+        return [*_SINGLEUSER, *options, *arguments]
     return [sys.executable, "-m", "jupyter_server", "--no-browser", *options, *arguments]
 
 
@@ -125,21 +152,43 @@ def _listen(family: socket.AddressFamily, address: str | tuple[str, int]) -> soc
     return listener
 
 
-def _start(command_line: Sequence[str], environment: Mapping[str, str], keep: int) -> int:
+def _start(
+    command_line: Sequence[str],
+    environment: Mapping[str, str],
+    keep: int,
+    start: Callable[[], None] | None,
+) -> int:
     """Start the child, which inherits the descriptor ``keep``, and return its process id.
 
     No thread runs yet, so a plain fork is safe; importing ``subprocess`` would cost 15 ms.
     """
     child = os.fork()
     if child:
+        gc.enable()  # it is off in a process that imported for Jupyter
         return child
     try:
         os.set_inheritable(keep, True)
+        if start is None:
+            _become(command_line, environment)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv[1:] = command_line[len(_SINGLEUSER) :]
+        start()
+        os._exit(0)
+    except SystemExit as end:
+        os._exit(end.code if isinstance(end.code, int) else bool(end.code))
+    except BaseException:  # noqa: BLE001 - as the interpreter does at its top
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(1)
+
+
+def _become(command_line: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    try:
         os.execvpe(command_line[0], list(command_line), dict(environment))  # noqa: S606
     except OSError as error:
         _say(f"taccuino-server: {command_line[0]} cannot be run: {error.strerror}\n")
-    finally:
-        os._exit(127)
+        raise SystemExit(127) from error
 
 
 def _forward_signals(child: int) -> None:
@@ -152,8 +201,12 @@ def _forward_signals(child: int) -> None:
 
 
 def _serve(
-    contract: Contract, oidc_socket: socket.socket, endpoint: socket.socket, token: str
-) -> Phases:
+    contract: Contract,
+    oidc_socket: socket.socket,
+    endpoint: socket.socket,
+    token: str,
+    link: Link | None,
+) -> Phases | Link:
     """Start the agent's threads. Imported here, while Jupyter starts: it costs 40 ms."""
     from threading import Thread
 
@@ -163,7 +216,7 @@ def _serve(
     from .sources import CredentialSource, TokenSource
 
     hub = HubClient(contract.hub_api_url, contract.hub_token)
-    phases = Phases(hub, contract.server_name, _say)
+    phases = link or Phases(hub, contract.server_name, _say)
     phases.tell("booting")
     agent = OidcAgent(contract.profile, TokenSource(hub))
     Thread(target=agent.serve, args=(oidc_socket,), name="oidc-agent", daemon=True).start()
@@ -173,13 +226,15 @@ def _serve(
     return phases
 
 
-def _wait(child: int, reader: int, phases: Phases | None, contract: Contract) -> int:
+def _wait(child: int, reader: int, phases: Phases | Link | None, contract: Contract) -> int:
     """Wait for readiness, then for the child; return its exit code as a shell would."""
     with os.fdopen(reader, "rb") as notifications:
         # Ends without a line when Jupyter ends, or closes the descriptor, before it listens.
         ready = notifications.readline().strip() == b"ready"
     if ready and phases:
         phases.tell("ready")
+        if isinstance(phases, Link):
+            phases.close()
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if phases:

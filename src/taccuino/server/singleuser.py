@@ -27,7 +27,7 @@ from .deferred_imports import deferred, function
 if TYPE_CHECKING:
     from .hub_extension import NotebookServer
 
-__all__ = ["main"]
+__all__ = ["import_ahead", "main"]
 
 TESTED_SERIES = (6, 1)
 """The versions of JupyterHub whose use of `DEFERRED` was looked through."""
@@ -49,17 +49,26 @@ _OTHER_SERVER = ("JUPYTERHUB_SINGLEUSER_APP", "JUPYTERHUB_SINGLEUSER_EXTENSION")
 
 def main() -> None:
     """Run the server with the options of the command line."""
-    if any(os.environ.get(variable) for variable in _OTHER_SERVER):
-        _become_jupyterhubs()
-    gc.disable()  # nothing that is imported becomes garbage: `hub_extension` enables it again
-    try:
-        server = _import()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the plain way is there
-        print(f"taccuino: imports cannot be deferred: {error!r}", file=sys.stderr)  # noqa: T201
-        server = None
+    server = import_ahead()
     if server is None:
         _become_jupyterhubs()
     server.launch_instance()
+
+
+def import_ahead() -> type[NotebookServer] | None:
+    """The server's class with all that it imports; `None` if it must be started the plain way.
+
+    Garbage is not collected from then on, as nothing that is imported becomes any:
+    `hub_extension` takes that up again.
+    """
+    if any(os.environ.get(variable) for variable in _OTHER_SERVER):
+        return None
+    gc.disable()
+    try:
+        return _import()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the plain way is there
+        print(f"taccuino: imports cannot be deferred: {error!r}", file=sys.stderr)  # noqa: T201
+        return None
 
 
 def _import() -> type[NotebookServer] | None:

@@ -20,6 +20,7 @@ from .sections import (
     LocalSettings,
     MountPlaneSettings,
     StorageSettings,
+    WarmSettings,
     WorkareaSettings,
 )
 from .sizes import format_size, parse_size
@@ -38,6 +39,7 @@ __all__ = [
     "MountPlaneSettings",
     "Settings",
     "StorageSettings",
+    "WarmSettings",
     "WorkareaSettings",
     "format_size",
     "parse_size",

@@ -26,6 +26,7 @@ from .sections import (
     MountPlaneSettings,
     Section,
     StorageSettings,
+    WarmSettings,
     WorkareaSettings,
 )
 
@@ -54,6 +55,7 @@ class Settings(Section):
     mount_plane: MountPlaneSettings = MountPlaneSettings()
     workarea: WorkareaSettings = WorkareaSettings()
     engine: EngineSettings = EngineSettings()
+    warm: WarmSettings = WarmSettings()
     images: list[ImageSettings] = [
         ImageSettings(
             name="base",

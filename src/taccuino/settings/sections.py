@@ -253,6 +253,18 @@ class EngineSettings(Section):
     """Whether containers are kept from the host's ports other than the edge's (nftables)."""
 
 
+class WarmSettings(Section):
+    """Warm servers: started without a user, so that a start need only claim one."""
+
+    servers: int = Field(default=2, ge=0, le=1000)
+    """How many of the default image wait at least; 0 keeps none of any image."""
+    others: int = Field(default=1, ge=0, le=1000)
+    """How many of each other image wait at least. More of an image wait for an hour after as
+    many were started within a minute."""
+    memory: Size = "1G"
+    """The most memory that they may take together; one takes about 60 MB."""
+
+
 class ImageSettings(Section):
     """An offered image."""
 

@@ -23,6 +23,7 @@ from .groups import GroupMount
 from .names import directory_name, scratch_prefix
 
 __all__ = [
+    "PLACES",
     "GroupMount",
     "MountPlaneClient",
     "MountPlaneError",
@@ -32,10 +33,14 @@ __all__ = [
     "MountStatus",
 ]
 
+PLACES = ".places"
+"""In ``mount_plane.directory``: where servers that wait for their user look."""
+
 MountState = Literal["mounted", "draining", "failed", "absent"]
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
+_PLACE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _LOWEST_UID = 1000
 _STUCK_SECONDS = 10.0
 
@@ -57,7 +62,9 @@ def _check_bucket(key: str, name: object) -> None:
 class MountRequest:
     """What one user's servers need on this node.
 
-    ``uid`` and ``gid`` are host ids. ``workarea_quota`` is a size such as ``"10G"``, or None
+    ``uid`` and ``gid`` are the host ids of the servers' processes; ``owner`` is whom the files on
+    the node belong to, by default the same. ``place`` is where a server that waits for its user
+    looks at: the name of a directory below `PLACES`. ``workarea_quota`` is a size such as ``"10G"``, or None
     for a plain directory. ``groups`` are the buckets of the user's groups.
     """
 
@@ -69,8 +76,12 @@ class MountRequest:
     scratch_bucket: str
     workarea_quota: str | int | None = None
     groups: tuple[GroupMount, ...] = ()
+    owner: int = 0
+    place: str | None = None
 
     def __post_init__(self) -> None:
+        if not self.owner:
+            object.__setattr__(self, "owner", self.uid)
         self._check_user()
         for key, bucket in (("bucket", self.bucket), ("scratch_bucket", self.scratch_bucket)):
             _check_bucket(key, bucket)
@@ -89,7 +100,9 @@ class MountRequest:
                 f"slug {self.slug!r}: it is not the slug of {self.username!r}; "
                 "make it with taccuino.naming.slug"
             )
-        for key, number in (("uid", self.uid), ("gid", self.gid)):
+        if self.place is not None and not _PLACE.fullmatch(self.place):
+            raise MountRequestError(f"place {self.place!r}: it is no name of a place")
+        for key, number in (("uid", self.uid), ("gid", self.gid), ("owner", self.owner)):
             if type(number) is not int or not _LOWEST_UID <= number < 2**32 - 1:
                 raise MountRequestError(
                     f"{key} {number!r}: give the user's host id, {_LOWEST_UID} or more"
@@ -137,7 +150,9 @@ class MountRequest:
         known = {item.name for item in dataclasses.fields(cls)}
         if unknown := sorted(set(data) - known):
             raise MountRequestError(f"{unknown[0]}: no such key in a mount request")
-        if missing := sorted(known - set(data) - {"workarea_quota", "groups"}):
+        if missing := sorted(
+            known - set(data) - {"workarea_quota", "groups", "owner", "place"}
+        ):
             raise MountRequestError(f"{missing[0]}: a mount request needs it")
         for key in ("username", "slug"):
             if not isinstance(data[key], str):
@@ -171,6 +186,8 @@ class MountStatus:
     fault: str | None = None
     username: str = ""
     """Whose mounts they are; nothing in the state *absent*."""
+    uid: int = 0
+    """The host uid that they are mounted for; 0 in the state *absent*."""
 
     def as_json(self) -> dict[str, Any]:
         """The status as the API answers it."""
@@ -275,6 +292,10 @@ class MountPlaneClient:
     async def check(self) -> None:
         """Whether the mount plane answers and can do its work."""
         await self._call("GET", "/health")
+
+    async def shows_as_another(self) -> bool:
+        """Whether it can show a workarea with other ids than its files have."""
+        return bool((await self._call("GET", "/health"))["idmapped"])
 
     async def _call(
         self,

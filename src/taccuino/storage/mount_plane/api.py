@@ -14,6 +14,7 @@ from aiohttp import web
 from taccuino.naming import is_slug
 from taccuino.storage.mount_client import MountRequest, MountRequestError
 
+from . import idmap
 from .credentials import CredentialError
 from .plane import MountPlane
 
@@ -95,7 +96,9 @@ async def _body(request: web.Request) -> dict[str, object]:
 
 
 async def _health(request: web.Request) -> web.Response:
-    return web.json_response({"status": "ok", "users": request.app[_PLANE].users})
+    users = request.app[_PLANE].users
+    answer = {"status": "ok", "users": users, "idmapped": idmap.is_supported()}
+    return web.json_response(answer)
 
 
 async def _list(request: web.Request) -> web.Response:

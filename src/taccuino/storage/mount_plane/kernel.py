@@ -31,14 +31,22 @@ __all__ = [
     "is_directory_within",
     "make_private_directory",
     "make_shared_directory",
+    "make_slave",
     "run",
     "unmount",
 ]
 
 _MNT_DETACH = 2
+_MS_BIND = 1 << 12
+_MS_REC = 1 << 14
+_MS_SLAVE = 1 << 19
 _UMOUNT_NOFOLLOW = 8
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (
+    *(ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p),
+    *(ctypes.c_ulong, ctypes.c_void_p),
+)
 
 
 class CommandError(OSError):
@@ -146,11 +154,24 @@ def unmount(path: Path, *, lazy: bool = False) -> None:
             raise OSError(number, os.strerror(number), str(path))
 
 
-def bind(source: Path, target: Path, *options: str) -> None:
-    """Bind a directory to another path; blocking."""
-    run("mount", "--bind", source, target)
+def bind(source: Path, target: Path, *options: str, tree: bool = False) -> None:
+    """Bind a directory to another path, with ``tree`` also what is mounted below; blocking."""
+    _mount(source, target, _MS_BIND | (_MS_REC if tree else 0))
     if options:
         run("mount", "-o", ",".join(["remount", "bind", *options]), target)
+
+
+def make_slave(path: Path) -> None:
+    """Let mounts and unmounts reach this path, and all below, and none go out from it."""
+    _mount(None, path, _MS_SLAVE | _MS_REC)
+
+
+def _mount(source: Path | None, target: Path, flags: int) -> None:
+    """mount(2) itself: the program takes several milliseconds."""
+    origin = None if source is None else os.fsencode(source)
+    if _libc.mount(origin, os.fsencode(target), None, flags, None) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(target))
 
 
 def make_shared_directory(path: Path) -> None:

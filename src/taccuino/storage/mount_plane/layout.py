@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from taccuino.settings import Settings
-from taccuino.storage.mount_client import MountRequest, MountRequestError
+from taccuino.storage.mount_client import PLACES, MountRequest, MountRequestError
 
 __all__ = [
     "RcloneIdentity",
@@ -59,6 +59,7 @@ class UserPaths:
     cache: Path
     image: Path
     plain_area: Path
+    places: Path
 
     @classmethod
     def of(cls, settings: Settings, slug: str, cache: Path | None = None) -> Self:
@@ -73,6 +74,7 @@ class UserPaths:
             cache=cache or plane.cache_directory / slug,
             image=area / f"{slug}.img",
             plain_area=area / slug,
+            places=plane.directory / PLACES,
         )
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import replace
 from taccuino.settings import Settings
 from taccuino.storage.mount_client import MountRequest, MountState, MountStatus
 
-from . import workarea
+from . import view, workarea
 from .cache import dirty_files
 from .cloud import CloudMounts
 from .configuration import RcloneError
@@ -131,8 +131,9 @@ class UserMounts:
         async with self._lock:
             if self._record.wanted:  # mounted again in the meantime
                 return await self.status()
+            await asyncio.to_thread(self._detach_workarea)
+            self._record.request = replace(self.request, place=None)
             self._record.save(self.paths)
-            await asyncio.to_thread(workarea.detach, self.paths)
         self._start_keeper()
         self._poke.set()
         started = time.monotonic()
@@ -151,7 +152,8 @@ class UserMounts:
     async def _status(
         self, table: MountTable, waiting: Pending, fault: str | None = None
     ) -> MountStatus:
-        usable = table.at(self.paths.workarea) is not None
+        area = view.path_of(self.paths, self.request)
+        usable = table.at(area) is not None
         full = [_CACHE_FULL] if self.cache_is_full else []
         faults = [*([fault] if fault else []), *full, *self._all_faults]
         state: MountState = "failed"
@@ -166,13 +168,14 @@ class UserMounts:
         return MountStatus(
             slug=self.slug,
             state=state,
-            workarea=self.paths.workarea,
+            workarea=area,
             cloud_storage=self.paths.cloud_storage,
             workarea_usable=usable,
             uploads_pending=waiting.files,
             upload_errors=await self.cloud.upload_errors(waiting),
             fault=" ".join(faults) or None,
             username=self.request.username,
+            uid=0 if state == "absent" else self.request.uid,
         )
 
     # -- for the plane
@@ -182,6 +185,7 @@ class UserMounts:
         if self._record.boot != boot_id():
             self._record.rclone, self._record.wanted = None, False
             self._record.boot = boot_id()
+            self._record.request = replace(self.request, place=None)
         await self.cloud.adopt()
         self._start_keeper()
         self._poke.set()
@@ -285,7 +289,7 @@ class UserMounts:
             log.warning("%s: %d file(s) are still to be uploaded", self.slug, left)
             self._record.save(self.paths)
             return
-        await asyncio.to_thread(workarea.detach, self.paths)
+        await asyncio.to_thread(self._detach_workarea)
         self._record.proven.clear()
         self._status_file.remove()
         self._faults.clear()
@@ -307,6 +311,9 @@ class UserMounts:
             if not self._record.wanted:
                 return
             self._gone.clear()
+            if request.place is None and request.uid == self.request.uid:
+                # Another server of the user's has the place still.
+                request = replace(request, place=self.request.place)
             if request != self._record.request:
                 await self._replace(request)
             await asyncio.to_thread(self._make_directories)
@@ -328,7 +335,9 @@ class UserMounts:
         before = self.cloud.parts
         old, self._record.request = self._record.request, request
         same_ids = (old.uid, old.gid) == (request.uid, request.gid)
-        if not same_ids:
+        if not same_ids or old.place != request.place:
+            await asyncio.to_thread(view.detach, self.paths, old)
+        if old.owner != request.owner:
             await asyncio.to_thread(workarea.detach, self.paths)
         buckets = (request.bucket, request.scratch_bucket)
         if same_ids and (old.bucket, old.scratch_bucket) == buckets:
@@ -346,15 +355,21 @@ class UserMounts:
         request = self.request
         self._step = "mounting the workarea"
         try:
-            await asyncio.to_thread(
-                workarea.ensure, self.paths, request.uid, request.gid, request.quota_bytes
-            )
+            await asyncio.to_thread(self._attach_workarea, request)
         except workarea.WorkareaError as error:
             self._faults["workarea"] = str(error)
         else:
             self._faults.pop("workarea", None)
         finally:
             self._step = ""
+
+    def _attach_workarea(self, request: MountRequest) -> None:
+        workarea.ensure(self.paths, request.owner, request.owner, request.quota_bytes)
+        view.attach(self.paths, request)
+
+    def _detach_workarea(self) -> None:
+        view.detach(self.paths, self.request)
+        workarea.detach(self.paths)
 
 
 def _report(task: asyncio.Task[None]) -> None:

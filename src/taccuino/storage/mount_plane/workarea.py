@@ -22,7 +22,7 @@ from taccuino.errors import TaccuinoError
 from .kernel import CommandError, MountTable, bind, run, unmount
 from .layout import UserPaths
 
-__all__ = ["WorkareaError", "detach", "ensure", "usable"]
+__all__ = ["WorkareaError", "detach", "ensure", "unmount_patiently"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SMALLEST = 8 * 1024**2
@@ -34,11 +34,6 @@ log = logging.getLogger(__name__)
 
 class WorkareaError(TaccuinoError):
     """A workarea can't be had; the message is a sentence for the user."""
-
-
-def usable(paths: UserPaths) -> bool:
-    """Whether the workarea is mounted."""
-    return MountTable.read().at(paths.workarea) is not None
 
 
 def ensure(paths: UserPaths, uid: int, gid: int, quota: int | None) -> None:
@@ -66,21 +61,26 @@ def ensure(paths: UserPaths, uid: int, gid: int, quota: int | None) -> None:
         raise WorkareaError(f"The workarea can't be mounted ({error}).") from error
 
 
-def detach(paths: UserPaths, *, patience: float = 5.0) -> None:
-    """Unmount the workarea; one that stays busy is let go as soon as it is free.
+def detach(paths: UserPaths) -> None:
+    """Unmount the workarea."""
+    unmount_patiently(paths.workarea)
+
+
+def unmount_patiently(path: Path, *, patience: float = 5.0) -> None:
+    """Unmount; what stays busy is let go as soon as it is free.
 
     ``patience`` is how many seconds a container that is just ending gets to release it.
     """
     deadline = time.monotonic() + patience
     while True:
         try:
-            unmount(paths.workarea)
+            unmount(path)
         except OSError as error:
             if error.errno != errno.EBUSY:
                 raise
             if time.monotonic() >= deadline:
-                log.warning("workarea %s is still in use; detached", paths.workarea)
-                unmount(paths.workarea, lazy=True)
+                log.warning("%s is still in use; detached", path)
+                unmount(path, lazy=True)
                 return
             time.sleep(0.1)
         else:

@@ -1,0 +1,111 @@
+"""A warm server: everything is imported, and then it waits to be somebody's.
+
+One process imports what a start needs, says so over the `Link`, and sleeps. When it is told who
+it is, it forks: the child becomes Jupyter without an import more, the parent the launcher and
+agent. Nothing of a user is there before; whatever is random is made anew after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import random
+import sys
+import time
+from collections.abc import Mapping
+from importlib import import_module
+from itertools import chain
+
+from . import launcher
+from .link import Link
+from .singleuser import import_ahead
+
+__all__ = ["import_what_a_start_needs", "main", "must_be_read_at_start"]
+
+_READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "LANG")
+"""What the interpreter or the C library reads once."""
+_LATER = (
+    # Jupyter's
+    "encodings.ascii",
+    "jinja2.ext",
+    "jupyter_core.migrate",
+    "jupyter_server.view.handlers",
+    "notebook_shim.shim",
+    "taccuino.server.contents",
+    "tornado.platform.asyncio",
+    # The launcher's
+    "taccuino.server.agent",
+    "taccuino.server.hub_client",
+    "taccuino.server.phases",
+    "taccuino.server.sources",
+)
+"""Modules that are imported in functions."""
+
+
+def main() -> int:
+    """Wait in the pool, then be the launcher of the notebook server; its exit code."""
+    path = os.environ.pop(launcher.LINK_VARIABLE)
+    server = import_ahead()
+    if server is not None:
+        import_what_a_start_needs()
+    # Nobody knows for how long it waits: what the imports left behind goes back.
+    gc.collect()
+    gc.freeze()  # the fork's pages stay shared
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+    link = Link(path)
+    link.tell("warm")
+    identity = link.identity()
+    if identity is None:
+        return 0
+    before = dict(os.environ)
+    os.environ.update(identity["environment"])
+    fits = server is not None and not must_be_read_at_start(before, os.environ)
+    _begin_anew()
+    start = server.launch_instance if fits and server else None
+    return launcher.run(identity["arguments"], link, start)
+
+
+def _begin_anew() -> None:
+    """Take up what was fixed when this process began, in the pool."""
+    with contextlib.suppress(OSError):  # the user's files are mounted over what it sees
+        os.chdir(os.environ.get("JUPYTERHUB_ROOT_DIR") or "/workarea")
+    random.seed()
+    time.tzset()
+
+
+def must_be_read_at_start(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    """Whether the environments differ in what only a new process takes up."""
+    return any(
+        old.get(name) != new.get(name)
+        for name in {*old, *new}
+        if name.startswith(_READ_AT_START)
+    )
+
+
+def import_what_a_start_needs() -> None:
+    """Import what Jupyter Server imports only once it knows its configuration.
+
+    These are the extensions that the image enables, the handlers of Jupyter's own services,
+    and `_LATER`. What an image does not have is left out: a start will say what is wrong.
+    """
+    from jupyter_core.paths import jupyter_config_path
+    from jupyter_server.extension.config import ExtensionConfigManager
+    from jupyter_server.extension.manager import ExtensionPackage
+    from jupyter_server.serverapp import JUPYTER_SERVICE_HANDLERS
+
+    manager = ExtensionConfigManager(read_config_path=jupyter_config_path())
+    for name, enabled in manager.get_jpserver_extensions().items():
+        if enabled:
+            with contextlib.suppress(Exception):  # an extension may raise anything
+                ExtensionPackage(name=name, enabled=True)
+    services = [modules or () for modules in JUPYTER_SERVICE_HANDLERS.values()]
+    for name in (*chain.from_iterable(services), *_LATER):
+        with contextlib.suppress(Exception):
+            import_module(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
