@@ -39,7 +39,7 @@ from .server import ServerContainer
 from .start_failure import StartFailure
 from .storage_port import Attachment, Bind, NoStorage, ServerIds, ServerStorage
 from .uid_ranges import UidRange, UidRanges
-from .warm import WarmServer
+from .warm import WarmPool, WarmServer
 
 __all__ = ["DockerEngineSpawner", "NotebookSpawner", "PodmanSpawner"]
 
@@ -256,17 +256,13 @@ class NotebookSpawner(DockerSpawner):
 
     async def _claim(self) -> WarmServer | None:
         """A warm server, if one waits and would be as the one that is asked for."""
-        pool = self.warm_pool()
+        pool: WarmPool | None = self.warm_pool()
         if pool is None:
             return None
         if self.volumes or self.read_only_volumes:
             await pool.switch_off("DockerSpawner.volumes may differ by user")
             return None
-        try:
-            return await pool.claim(self.image)
-        except EngineError as error:
-            self.log.warning("No warm server for %s: %s", self._log_name, error)
-            return None
+        return pool.claim(self.image)
 
     async def _start_warm(
         self, warm: WarmServer, own: UidRange, progress: StartProgress
@@ -278,6 +274,7 @@ class NotebookSpawner(DockerSpawner):
         warm.container.tell_death_to(self._died_alone)
         warm.link.on_phase = self.server_event
         completing: asyncio.Future[Any] = asyncio.ensure_future(asyncio.sleep(0))
+        checking = asyncio.ensure_future(self.warm_pool().check_image(warm))
         naming = asyncio.ensure_future(self._name_container())
         try:
             assert warm.group is not None
@@ -288,6 +285,7 @@ class NotebookSpawner(DockerSpawner):
             spec = self._container_spec(None)
             warm.group.limit_memory(spec.memory)
             warm.group.weigh(1)
+            await checking
             await warm.link.become(spec.environment, spec.command)
             await until_ready(self.container, self._told_future, self._died_alone)
             warm.group.limit_cpus(spec.cpus)
@@ -297,9 +295,10 @@ class NotebookSpawner(DockerSpawner):
         finally:
             warm.link.on_phase = None
             warm.link.close()
-            for task in (completing, naming):
+            tasks = {completing, checking, naming}
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait({completing, naming})
+            await asyncio.wait(tasks)
         progress.enter("ready")
         return f"http://{self.container.ip}:{self.port}"
 

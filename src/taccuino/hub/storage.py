@@ -115,7 +115,7 @@ class StorageBackend:
         async with patience(_CREDENTIALS_SECONDS):
             if user.name in self._unprepared:
                 await self.prepare(user)
-            elif self._groups.get(user.name) != groups_of(user):
+            elif not self.is_prepared(user):
                 try:
                     await self.prepare(user)
                 except StorageError as error:
@@ -128,6 +128,10 @@ class StorageBackend:
             # No server was ever started, which is what makes the bucket and the role.
             await self.prepare(user)
             return await self._credentials(user)
+
+    def is_prepared(self, user: Any) -> bool:
+        """Whether the bucket and role were there, for the groups that the user has now."""
+        return self._groups.get(user.name) == groups_of(user)
 
     async def prepare(self, user: Any) -> None:
         """Make the user's bucket and role, and be sure that they work.
@@ -251,6 +255,11 @@ class HubStorage:
         Where the bucket can't be prepared, the mount most likely comes later, and the server
         does not wait for it; but the files may also be mounted still.
         """
+        if self._backend.is_prepared(self._user):
+            mounting = self._begin_mount(request)
+            await asyncio.wait({mounting}, timeout=_AFTER_A_FAULT_SECONDS)
+            if mounting.done() and mounting.result() == (True, None):
+                return ()
         fault: str | None = None
         try:
             async with patience(self._backend.settings.mount_plane.ready_timeout):
@@ -258,15 +267,19 @@ class HubStorage:
         except (GrantFailure, StorageError) as error:
             log.warning("The bucket of %s is not prepared: %s", request.username, error)
             fault = storage_fault(error)
-        mounting = asyncio.create_task(self._mount(request))
-        _mounting.add(mounting)
-        mounting.add_done_callback(_mounting.discard)
+        mounting = self._begin_mount(request)
         await asyncio.wait({mounting}, timeout=_AFTER_A_FAULT_SECONDS if fault else None)
         if not mounting.done():
             return (fault,) if fault else ()
         mounted, found = mounting.result()
         fault = found if mounted else fault or found
         return (fault,) if fault else ()
+
+    def _begin_mount(self, request: MountRequest) -> asyncio.Task[tuple[bool, str | None]]:
+        mounting = asyncio.create_task(self._mount(request))
+        _mounting.add(mounting)
+        mounting.add_done_callback(_mounting.discard)
+        return mounting
 
     async def _mount(self, request: MountRequest) -> tuple[bool, str | None]:
         """Whether the object storage is mounted, and its fault."""

@@ -23,9 +23,9 @@ def warm_pool(settings: Settings, backend: StorageBackend) -> WarmPool:
     def images() -> list[str]:
         offered = (*settings.images, *offered_images(settings))
         by_name = {image.name: image for image in offered}
-        # The default of the form comes first: the last one that is marked.
-        ordered = sorted(reversed(by_name.values()), key=lambda image: not image.default)
-        return [image.reference for image in ordered]
+        # The form's default is the last one that is marked, or the first of all.
+        marked = [image for image in by_name.values() if image.default][-1:]
+        return [image.reference for image in (*marked, *by_name.values())]
 
     async def uids_in_use() -> Collection[int]:
         mounted = {status.uid for status in await backend.mount_plane.list()}

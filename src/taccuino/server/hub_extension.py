@@ -10,12 +10,15 @@ from jupyterhub.singleuser.extension import JupyterHubSingleUser
 
 __all__ = ["NotebookServer"]
 
+_REST_SECONDS = 4.0
+
 
 class NotebookServer(JupyterHubSingleUser):
     """Upstream's extension; what it asks of the hub as it starts is put off until it is up.
 
     The hub knows already that the server is starting: it need not answer before the server
     does. As upstream's does, the server ends if the hub cannot be reached within a minute.
+    Asking takes an HTTP client, whose import would hold up the first page: `_REST_SECONDS`.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -32,8 +35,9 @@ class NotebookServer(JupyterHubSingleUser):
         """Nothing yet: upstream waits for this before the server listens."""
 
     async def keep_activity_updated(self) -> None:
-        """Tell the hub of activity, from the time when the server listens."""
+        """Tell the hub of activity, from soon after the server listens."""
         await self._listening.wait()
+        await asyncio.sleep(_REST_SECONDS)
         await super().keep_activity_updated()
 
     async def _start_jupyter_server_extension(self, _serverapp: Any) -> None:
@@ -41,8 +45,12 @@ class NotebookServer(JupyterHubSingleUser):
         # What is there now stays for the server's life: collections need not look at it.
         gc.freeze()
         gc.enable()
-        self._version_check = asyncio.create_task(super().check_hub_version())
+        self._version_check = asyncio.create_task(self._check_version())
         self._listening.set()
+
+    async def _check_version(self) -> None:
+        await asyncio.sleep(_REST_SECONDS)
+        await super().check_hub_version()
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:

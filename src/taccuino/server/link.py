@@ -1,8 +1,8 @@
 """The line between a warm server and the hub: a unix socket that ends with the start.
 
-A warm server has no user, no token and no name. It connects to the socket that the hub made for
-it alone, says ``warm``, and waits. What it is to become comes as one JSON object; from then on it
-tells its phases here. The line is closed when the server is ready, and nothing of it is left.
+A warm server has no user, no token and no name. It connects to the socket that the hub made
+for it alone, says ``warm``, and waits. What it is to become comes as one JSON object; from then
+on it tells its phases here. The line is closed when the server is ready.
 """
 
 from __future__ import annotations

@@ -62,10 +62,10 @@ def _check_bucket(key: str, name: object) -> None:
 class MountRequest:
     """What one user's servers need on this node.
 
-    ``uid`` and ``gid`` are the host ids of the servers' processes; ``owner`` is whom the files on
-    the node belong to, by default the same. ``place`` is where a server that waits for its user
-    looks at: the name of a directory below `PLACES`. ``workarea_quota`` is a size such as ``"10G"``, or None
-    for a plain directory. ``groups`` are the buckets of the user's groups.
+    ``uid`` and ``gid`` are the host ids of the servers' processes; ``owner`` is whom the files
+    on the node belong to, by default the same. ``place`` is where a server that waits for its
+    user looks: the name of a directory below `PLACES`. ``workarea_quota`` is a size such as
+    ``"10G"``, or None for a plain directory. ``groups`` are the buckets of the user's groups.
     """
 
     username: str

@@ -1,7 +1,7 @@
 """Warm servers: started and imported, without a user, until a start claims one.
 
-``pool`` keeps so many of each image as are wanted (``demand``), ``server`` makes one and lets go
-of it, ``link`` is the line on which it learns whose it is.
+``pool`` keeps so many of each image as are wanted (``demand``), ``server`` makes one and lets
+go of it, ``link`` is the line on which it learns whose it is.
 """
 
 from .demand import Demand

@@ -1,7 +1,7 @@
 """The hub's end of the line to a warm server; `taccuino.server.link` is the other.
 
-Each server has a socket of its own, and whoever connects first is it: only its own container has
-the directory. The socket is removed then, and the line closed when the server is ready.
+Each server has a socket of its own, and whoever connects first is it: only its own container
+has the directory. The socket is removed then, and the line closed when the server is ready.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Link:
-    """A line that a server is expected on; ``warm`` when it waits, ``closed`` when it is gone."""
+    """A line that a server is expected on: ``warm`` when it waits, ``closed`` at its end."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

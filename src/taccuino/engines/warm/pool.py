@@ -1,8 +1,8 @@
 """The pool: so many warm servers of each image as are wanted, and one for who asks.
 
 All of it is in the hub's process, and a claim is taken without a pause in between: two starts
-never get the same server. Who dies with the hub is not adopted by the next one: a warm server
-whose line is cut ends by itself, and a claimed one that no spawner knows is removed (`reconcile`).
+never get the same server. None is adopted by the next hub: a warm server whose line is cut ends
+by itself, and a claimed one that no spawner knows is removed (`reconcile`).
 """
 
 from __future__ import annotations
@@ -81,22 +81,29 @@ class WarmPool:
         """The containers that are in the pool, or are being made for it."""
         return [server.name for server in self._servers]
 
-    async def claim(self, image: str) -> WarmServer | None:
-        """Take a warm server of the image as it is now; nothing where none waits."""
+    def claim(self, image: str) -> WarmServer | None:
+        """Take a warm server of the image; nothing where none waits."""
         self._demand.note(image, time.monotonic())
         self._wake.set()
-        if not any(server.usable for server in self._servers):
-            WARM_CLAIMS.labels("none").inc()
-            return None
-        identity = await self._image_id(image)
         for server in self._servers:
-            if server.usable and (server.image, server.image_id) == (image, identity):
+            if server.usable and server.image == image:
                 self._servers.remove(server)
                 self._count()
                 WARM_CLAIMS.labels("claimed").inc()
                 return server
         WARM_CLAIMS.labels("none").inc()
         return None
+
+    async def check_image(self, server: WarmServer) -> None:
+        """See that a claimed server's image is what is offered now.
+
+        Raises
+        ------
+        EngineError
+            If it was made anew since, or the engine can't tell.
+        """
+        if await self._image_id(server.image) != server.image_id:
+            raise EngineError(f"{server.image} was made anew")
 
     def wake(self) -> None:
         """Look at the levels again, soon."""

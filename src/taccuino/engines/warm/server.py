@@ -39,7 +39,7 @@ def _name(settings: Settings) -> str:
 
 
 class WarmServer:
-    """A server that waits for its user; ``place`` is the directory that it sees as /workarea."""
+    """A server that waits for its user; it sees the directory ``place`` as ``/workarea``."""
 
     def __init__(
         self, settings: Settings, engine: Engine, image: str, image_id: str, uids: UidRange

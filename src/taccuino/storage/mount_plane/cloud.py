@@ -77,6 +77,7 @@ class CloudMounts:
         self._relay = relay
         self._lost = lost
         self._rclone: Rclone | None = None
+        self._starting = asyncio.Lock()
         self._node = node_name(settings)
         self.conflicts = ConflictWatch(
             settings,
@@ -154,10 +155,11 @@ class CloudMounts:
         self.conflicts.stop()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.conflicts.settle(), _SETTLE_SECONDS)
-        await self._unmount()
-        rclone, self._rclone, self._record.rclone = self._rclone, None, None
-        if rclone:
-            await rclone.stop()
+        async with self._starting:
+            await self._unmount()
+            rclone, self._rclone, self._record.rclone = self._rclone, None, None
+            if rclone:
+                await rclone.stop()
 
     async def let_go(self, former: Collection[Part]) -> None:
         """Unmount what is wanted no more, and leave the rest alone.
@@ -171,8 +173,19 @@ class CloudMounts:
             with contextlib.suppress(OSError):
                 part.target.rmdir()
 
+    async def start_ahead(self) -> None:
+        """Start rclone, which takes most of the time until its first mount."""
+        try:
+            await self._running()
+        except (RcloneError, OSError) as error:  # the mount will tell of it
+            log.warning("%s: %s", self._slug, error)
+
     async def _running(self) -> Rclone:
         """The user's rclone, started if none runs; mounts of a dead one are removed."""
+        async with self._starting:
+            return await self._started()
+
+    async def _started(self) -> Rclone:
         if self._rclone and not self._rclone.exited.is_set():
             return self._rclone
         self._starts.append(time.monotonic())

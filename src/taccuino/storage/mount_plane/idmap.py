@@ -1,8 +1,8 @@
 """Idmapped mounts: the same files, seen with another owner (mount_setattr(2)).
 
 What belongs to one host uid on the disk belongs to another through such a mount, in both
-directions: nothing is copied and nothing changes its owner. The kernel knows them since 5.12, for
-ext4, xfs and btrfs among others.
+directions: nothing is copied and nothing changes its owner. The kernel knows them since 5.12,
+for ext4, xfs and btrfs among others.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _AT_EMPTY_PATH = 0x1000
 _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOUNT_ATTR_IDMAP = 0x100000
+_MS_PRIVATE = 1 << 18
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -51,23 +52,30 @@ def is_supported() -> bool:
 def bind_as(source: Path, target: Path, owner: int, seen_as: int) -> None:
     """Bind a mount to another path, where uid and gid ``owner`` are ``seen_as``; blocking.
 
+    What is mounted in one of the two does not appear in the other.
+
     Raises
     ------
     OSError
         If the kernel or the file system can't; nothing is mounted then.
     """
-    with _user_namespace(owner, seen_as) as namespace:
-        flags = _OPEN_TREE_CLONE | os.O_CLOEXEC
-        tree = _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags)
-        try:
-            attributes = _MountAttributes(_MOUNT_ATTR_IDMAP, 0, 0, namespace)
-            size = ctypes.sizeof(attributes)
-            address = ctypes.byref(attributes)
-            _call(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, address, size)
-            to = os.fsencode(target)
-            _call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, to, _MOVE_MOUNT_F_EMPTY_PATH)
-        finally:
-            os.close(tree)
+    tree = _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+    try:
+        if owner == seen_as:
+            _set_attributes(tree, _MountAttributes(0, 0, _MS_PRIVATE, 0))
+        else:
+            with _user_namespace(owner, seen_as) as namespace:
+                mapped = _MountAttributes(_MOUNT_ATTR_IDMAP, 0, _MS_PRIVATE, namespace)
+                _set_attributes(tree, mapped)
+        to = os.fsencode(target)
+        _call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, to, _MOVE_MOUNT_F_EMPTY_PATH)
+    finally:
+        os.close(tree)
+
+
+def _set_attributes(tree: int, attributes: _MountAttributes) -> None:
+    size, address = ctypes.sizeof(attributes), ctypes.byref(attributes)
+    _call(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, address, size)
 
 
 @contextmanager

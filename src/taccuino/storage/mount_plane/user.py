@@ -64,6 +64,7 @@ class UserMounts:
         self._record = record
         self._credentials = credentials
         self._keeper: asyncio.Task[None] | None = None
+        self._ahead: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
         self._poke = asyncio.Event()
         self._faults: dict[str, str] = {}
@@ -318,6 +319,7 @@ class UserMounts:
                 await self._replace(request)
             await asyncio.to_thread(self._make_directories)
             if workarea_only:
+                self._ahead = asyncio.create_task(self.cloud.start_ahead())
                 await self._ensure_workarea()
             else:
                 await asyncio.gather(self._ensure_workarea(), self.cloud.ensure())

@@ -1,9 +1,9 @@
 """A user's files as their servers see them: with the servers' ids, and where these look.
 
-The workarea belongs to the user's own uid on the disk. A server that was started before it had a
-user runs with uids of its own, and looks at a *place*: an empty directory that it has bound. There
-the workarea is mounted with the server's uid as its owner, and ``cloud_storage`` into it; both
-appear in the running container by propagation.
+The workarea belongs to the user's own uid on the disk. A server that was started before it had
+a user runs with uids of its own, and looks at a *place*: an empty directory that it has bound.
+There the workarea is mounted with the server's uid as its owner, and ``cloud_storage`` into it;
+both appear in the running container by propagation.
 
 All functions block; call them in a thread.
 """
@@ -49,10 +49,7 @@ def attach(paths: UserPaths, request: MountRequest) -> None:
         if table.at(view) is None:
             paths.places.mkdir(mode=0o711, exist_ok=True)
             view.mkdir(mode=0o755, exist_ok=True)
-            if request.owner == request.uid:
-                bind(paths.workarea, view)
-            else:
-                idmap.bind_as(paths.workarea, view, request.owner, request.uid)
+            idmap.bind_as(paths.workarea, view, request.owner, request.uid)
         storage = view / "cloud_storage"
         if request.place is not None and table.at(storage) is None:
             bind(paths.cloud_storage, storage, tree=True)
