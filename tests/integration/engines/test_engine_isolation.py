@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from engine_servers import Servers
 
-from taccuino.engines import Attachment, Bind
+from taccuino.engines import Attachment, Bind, ServerIds
 from taccuino.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -130,9 +130,14 @@ class Area:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    async def attach(self, username: str, uid: int, gid: int, report: Any) -> Attachment:
+    async def mounted_for(self, username: str) -> int | None:
+        return None
+
+    async def attach(
+        self, username: str, ids: ServerIds, report: Any, place: str | None = None
+    ) -> Attachment:
         if username == "owner":
-            os.chown(self.path, uid, gid)
+            os.chown(self.path, ids.uid, ids.uid)
         return Attachment((Bind(self.path, "/workarea"),))
 
     async def detach(self, username: str, report: Any) -> None:

@@ -15,6 +15,7 @@ from engine_servers import IMAGE, Servers
 from taccuino.engines import (
     Attachment,
     Bind,
+    ServerIds,
     StartFailure,
     check,
     reconcile,
@@ -41,8 +42,13 @@ class RecordingStorage:
         self.error = error
         self.calls: list[tuple[Any, ...]] = []
 
-    async def attach(self, username: str, uid: int, gid: int, report: Any) -> Attachment:
-        self.calls.append(("attach", username, uid, gid))
+    async def mounted_for(self, username: str) -> int | None:
+        return None
+
+    async def attach(
+        self, username: str, ids: ServerIds, report: Any, place: str | None = None
+    ) -> Attachment:
+        self.calls.append(("attach", username, ids.uid, ids.owner))
         report("Making your bucket")
         if self.error:
             raise self.error

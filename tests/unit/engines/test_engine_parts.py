@@ -26,7 +26,7 @@ from taccuino.engines.errors import (
 )
 from taccuino.engines.progress import StartProgress
 from taccuino.engines.readiness import answers
-from taccuino.engines.storage_port import Attachment, NoStorage
+from taccuino.engines.storage_port import Attachment, NoStorage, ServerIds
 from taccuino.engines.watch import ProcessWatch, count_oom_kills, memory_events_file
 from taccuino.settings import Settings
 
@@ -83,7 +83,7 @@ def test_activity_is_told_twice_within_the_idle_limit() -> None:
 
 
 async def test_no_storage() -> None:
-    assert await NoStorage().attach("a", 1, 1, print) == Attachment()
+    assert await NoStorage().attach("a", ServerIds(1, 1), print) == Attachment()
     await NoStorage().detach("a", print)
 
 

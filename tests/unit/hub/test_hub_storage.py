@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from traitlets.config import Config
 
+from taccuino.engines import ServerIds
 from taccuino.hub.storage import (
     HubStorage,
     StorageBackend,
@@ -90,7 +91,11 @@ class StandInBackend:
     def __init__(self, prepared=None, **status):
         self.settings = Settings()
         self.prepared = prepared
+        self.prepared_before = False
         self.mount_plane = StandInPlane(**status)
+
+    def is_prepared(self, user):
+        return self.prepared_before
 
     async def prepare(self, user):
         if self.prepared:
@@ -99,7 +104,7 @@ class StandInBackend:
 
 async def attach(backend):
     return await HubStorage(backend, StandInUser(None)).attach(
-        "ana", 3001000, 3001000, lambda _: None
+        "ana", ServerIds(3001000, 3067536), lambda _: None, "waiting"
     )
 
 
@@ -114,6 +119,7 @@ async def test_the_workarea_and_the_cloud_storage_are_bound():
     ((request, workarea_only),) = backend.mount_plane.calls
     assert workarea_only
     assert (request.uid, request.bucket, request.workarea_quota) == (3001000, "ana", "10G")
+    assert (request.gid, request.owner, request.place) == (3001000, 3067536, "waiting")
 
 
 @pytest.mark.parametrize(
@@ -273,11 +279,26 @@ async def test_groups_that_changed_while_the_storage_is_away_wait(backend):
     assert backend.provisioner.made[-1][-1] == frozenset()
 
 
+async def test_a_bucket_that_was_prepared_is_mounted_at_once():
+    backend = StandInBackend(StorageError("it is not asked for", reason="unreachable"))
+    backend.prepared_before = True
+    attachment = await attach(backend)
+    assert await attachment.completion() == ()
+
+
+async def test_a_bucket_that_was_prepared_and_is_gone_is_prepared_anew():
+    backend = StandInBackend(GrantFailure("suspended"), state="failed", fault="no bucket")
+    backend.prepared_before = True
+    (fault,) = await (await attach(backend)).completion()
+    assert GrantFailure("suspended").user_message in fault
+    assert len(backend.mount_plane.calls) == 3
+
+
 async def test_groups_buckets_are_mounted(backend):
     entry = {"group": "/a/b", "bucket": "b-shared", "read_only": True}
     backend.settings = Settings.parse({"storage": {"group_buckets": [entry]}})
     backend.mount_plane = StandInPlane()
     user = StandInUser(None, "a/b", "other")
-    await HubStorage(backend, user).attach("ana", 3001000, 3001000, lambda _: None)
+    await HubStorage(backend, user).attach("ana", ServerIds(3001000, 3001000), lambda _: None)
     ((request, _),) = backend.mount_plane.calls
     assert request.groups == (GroupMount("a-b", "b-shared", True),)
