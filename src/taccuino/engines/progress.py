@@ -39,15 +39,16 @@ class StartProgress:
         """What is being done now."""
         return _PHASES[self.phase][1] if self.phase else "Server requested"
 
-    def enter(self, phase: Phase) -> None:
+    def enter(self, phase: Phase, sentence: str = "") -> None:
         """Say that a phase begins; a phase that was entered already is not said again."""
         if phase != self.phase:
             now = time.monotonic()
             if self.phase:
                 PHASE_SECONDS.labels(self.phase).observe(now - self._entered)
             self.phase, self._entered = phase, now
-            percent, sentence = _PHASES[phase]
-            self._say({"progress": percent, "message": sentence, "phase": phase})
+            percent, usual = _PHASES[phase]
+            message = sentence or usual
+            self._say({"progress": percent, "message": message, "phase": phase})
 
     def detail(self, message: str) -> None:
         """Say how the phase goes on."""

@@ -281,12 +281,13 @@ class NotebookSpawner(DockerSpawner):
             ids = ServerIds(warm.uids.uid, own.uid)
             await self._attach(ids, progress, warm.place.name)
             completing = asyncio.ensure_future(SharedStorage.complete(self._attachment))
-            progress.enter("jupyter")
+            progress.enter("container", "A container that was waiting becomes yours")
             spec = self._container_spec(None)
             warm.group.limit_memory(spec.memory)
             warm.group.weigh(1)
             await checking
             await warm.link.become(spec.environment, spec.command)
+            progress.enter("jupyter")
             await until_ready(self.container, self._told_future, self._died_alone)
             warm.group.limit_cpus(spec.cpus)
             for fault in await completing:
