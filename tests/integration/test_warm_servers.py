@@ -114,6 +114,7 @@ print(json.dumps({{
                     " /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null").strip(),
     "line": os.listdir("/run/taccuino") if os.path.isdir("/run/taccuino") else [],
     "git": shell("cd /workarea/local && git init -q r 2>&1 && cd r && git status 2>&1"),
+    "processes": shell("grep -l taccuino.server.warm /proc/[0-9]*/cmdline | wc -l"),
     "token": shell("oidc-token infncloud").count("."),
 }}))
 """)
@@ -125,6 +126,8 @@ print(json.dumps({{
     assert seen["line"] == []
     assert "No commits yet" in seen["git"]
     assert seen["token"] == 2
+    # Jupyter is a fork of what waited, and no new program.
+    assert seen["processes"] == "2\n"
     alice.stop()
     pool.wait_full()
     # The next server has other uids, and the files are the user's all the same.

@@ -44,6 +44,8 @@ from .warm import WarmPool, WarmServer
 __all__ = ["DockerEngineSpawner", "NotebookSpawner", "PodmanSpawner"]
 
 _RECONNECT_SECONDS = 15.0
+_WARM_SECONDS = 15.0
+"""A server that waited becomes ready in a tenth of a second; later than this, it hangs."""
 _SERVER_PHASES = {"booting": "Your container is up", "jupyter": "Jupyter is loading"}
 
 
@@ -288,7 +290,8 @@ class NotebookSpawner(DockerSpawner):
             await checking
             await warm.link.become(spec.environment, spec.command)
             progress.enter("jupyter")
-            await until_ready(self.container, self._told_future, self._died_alone)
+            async with asyncio.timeout(_WARM_SECONDS):
+                await until_ready(self.container, self._told_future, self._died_alone)
             warm.group.limit_cpus(spec.cpus)
             for fault in await completing:
                 progress.notice(fault)
