@@ -114,7 +114,7 @@ print(json.dumps({{
                     " /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null").strip(),
     "line": os.listdir("/run/taccuino") if os.path.isdir("/run/taccuino") else [],
     "git": shell("cd /workarea/local && git init -q r 2>&1 && cd r && git status 2>&1"),
-    "processes": shell("grep -l taccuino.server.warm /proc/[0-9]*/cmdline | wc -l"),
+    "processes": shell("grep -l taccuino.server.war[m] /proc/[0-9]*/cmdline | wc -l"),
     "token": shell("oidc-token infncloud").count("."),
 }}))
 """)
