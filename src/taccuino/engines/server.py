@@ -13,6 +13,7 @@ from typing import Any
 from taccuino.settings import Settings
 
 from .container import CONTAINER_LABEL, INSTANCE_LABEL, ContainerSpec
+from .cpu_share import CpuShare
 from .engine import Engine
 from .errors import EngineError, NameInUseError, NetworkPoolExhaustedError
 from .networks import free_subnets, gateway, network_name
@@ -51,6 +52,7 @@ class ServerContainer:
             **labels,
         }
         self._watch: ProcessWatch | None = None
+        self._cpu_share: CpuShare | None = None
         self.name = name
         self.id = ""
         self.network = ""
@@ -125,6 +127,15 @@ class ServerContainer:
             raise EngineError(f"{self.name}: the container is gone right after its start")
         self.ip = info["NetworkSettings"]["Networks"].get(self.network, {}).get("IPAddress", "")
         self._arm(info, on_death)
+        self._cpu_share = CpuShare.of_container(int(info["State"].get("Pid") or 0), self.id)
+        if self._cpu_share:
+            self._cpu_share.boot()
+
+    def booted(self) -> None:
+        """Hold the container to its limit of CPU, which a start lifts while it boots."""
+        if self._cpu_share:
+            self._cpu_share.settle()
+            self._cpu_share = None
 
     @property
     def watched_alive(self) -> bool:

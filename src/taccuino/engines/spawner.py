@@ -34,6 +34,7 @@ from .errors import (
 from .failures import Evidence, Failure, clean_log, explain_failure, memory_notice
 from .metrics import START_FAILURES, START_SECONDS
 from .progress import StartProgress
+from .queue import start_queue
 from .readiness import wait_until_answers
 from .server import ServerContainer
 from .start_failure import StartFailure
@@ -162,7 +163,8 @@ class NotebookSpawner(DockerSpawner):
         self.last_failure = None
         began = time.monotonic()
         try:
-            address = await self._attempts(progress)
+            async with start_queue().turn(progress.wait_in_queue):
+                address = await self._attempts(progress)
         except asyncio.CancelledError:
             await asyncio.shield(asyncio.ensure_future(self._clean_up()))
             if not self._cancelled:
@@ -240,6 +242,7 @@ class NotebookSpawner(DockerSpawner):
             await self.container.start(self._died_alone)
             progress.enter("jupyter")
             await self._until_ready()
+            self.container.booted()
             for fault in await completing:
                 progress.notice(fault)
         finally:
