@@ -1,6 +1,6 @@
 """Many users of a running instance: made in the embedded IAM, logged in through its own pages.
 
-Their starts are as real as anybody's: each has a grant of the IAM's, a bucket, a role and mounts.
+Their starts are as real as anybody's: with a grant of the IAM's, a bucket, a role and mounts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.progress import track
 from support.instance import Instance
 from support.person import Person
 
-_PASSWORD = "a-bench-password"  # noqa: S105 - of accounts on an instance that is taken down
+_PASSWORD = "a-bench-password"
 _LOGINS_AT_ONCE = 3
 _MAKE = """
 import json, sys

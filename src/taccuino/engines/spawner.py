@@ -37,7 +37,7 @@ from .progress import StartProgress
 from .queue import start_queue
 from .readiness import wait_until_answers
 from .server import ServerContainer
-from .start_failure import StartFailure
+from .start_failure import StartFailure, find_room
 from .storage_port import Attachment, Bind, NoStorage, ServerStorage
 from .uid_ranges import UidRange, UidRanges
 
@@ -159,11 +159,12 @@ class NotebookSpawner(DockerSpawner):
         """
         progress = self._progress
         self._starting = asyncio.current_task()
-        self.holds_storage = True
         self.last_failure = None
         began = time.monotonic()
         try:
             async with start_queue().turn(progress.wait_in_queue):
+                find_room(self.settings, self.mem_limit, start_queue().under_way() - 1)
+                self.holds_storage = True
                 address = await self._attempts(progress)
         except asyncio.CancelledError:
             await asyncio.shield(asyncio.ensure_future(self._clean_up()))

@@ -19,6 +19,7 @@ from taccuino.private_files import secret
 from taccuino.settings import Settings
 from taccuino.storage.pages.places import places_of
 
+from .admission import Admission
 from .handlers.ready import ReadyHandler
 from .handlers.server_requests import HubAuthenticator
 from .handlers.servers import CULLING_SCOPE, server_handlers
@@ -223,7 +224,8 @@ def _configure_handlers(
     c: Any, settings: Settings, backend: StorageBackend, options: ServerOptions
 ) -> None:
     """The service's own calls, and the security headers of every answer."""
-    readiness = Readiness(_checks(settings, backend))
+    readiness, admission = Readiness(_checks(settings, backend)), Admission(settings)
+    admission.publish(lambda: app().users)
     static = (
         r"/taccuino/static/(.*)",
         CacheControlStaticFilesHandler,
@@ -239,6 +241,7 @@ def _configure_handlers(
         "headers": _headers(settings),
         "taccuino_credentials": backend,
         "taccuino_options": options,
+        "taccuino_admission": admission,
         # A request for a server is answered at once: its progress tells the rest.
         "slow_spawn_timeout": 0,
     }

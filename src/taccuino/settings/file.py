@@ -15,6 +15,7 @@ from taccuino.errors import Fault, SettingsError
 from taccuino.private_files import write_private
 
 from .sections import (
+    AdmissionSettings,
     CullingSettings,
     EdgeSettings,
     EngineSettings,
@@ -54,6 +55,7 @@ class Settings(Section):
     mount_plane: MountPlaneSettings = MountPlaneSettings()
     workarea: WorkareaSettings = WorkareaSettings()
     engine: EngineSettings = EngineSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     images: list[ImageSettings] = [
         ImageSettings(
             name="base",

@@ -300,6 +300,24 @@ class CullingSettings(Section):
     """How often servers are looked at."""
 
 
+class AdmissionSettings(Section):
+    """What the node must have free for a start to begin; one that can't fit is refused."""
+
+    memory_reserve: Size = "512M"
+    """Memory that starts leave free, for the rest of the node and for servers that grow."""
+    start_memory: Size = "250M"
+    """What a server takes to begin with, its storage's mounts included: it must be free beside
+    what the starts that are under way will take."""
+    memory_overcommit: float = Field(default=10.0, ge=0, allow_inf_nan=False)
+    """How many times the node's memory the limits of all servers may add up to: most servers
+    are far below theirs most of the time. 0 is no bound."""
+    servers: int | None = Field(default=None, ge=1)
+    """The most servers on this node. Default: as many as ``engine.network_pool`` has networks
+    of 16 addresses."""
+    disk_reserve: Size = "512M"
+    """What must be free on the disk of the state directory."""
+
+
 class LocalSettings(Section):
     """The single machine: ports of what ``up`` supervises, picked at its first run."""
 
