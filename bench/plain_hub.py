@@ -80,12 +80,12 @@ def plain_hub(engine: Path, image: str, gateway: str) -> Iterator[PlainHub]:
     """Start the baseline over the engine at that socket; stop it at the end."""
     directory = Path(tempfile.mkdtemp(prefix="tc-plain-", dir="/tmp"))
     (directory / "jupyterhub_config.py").write_text(CONFIG)
-    port, token = _free_port(), secrets.token_hex(16)
+    port, token = free_port(), secrets.token_hex(16)
     environment = os.environ | {
         "BENCH_PORT": str(port),
-        "BENCH_HUB_PORT": str(_free_port()),
-        "BENCH_PROXY_API_PORT": str(_free_port()),
-        "BENCH_PROXY": str(_proxy()),
+        "BENCH_HUB_PORT": str(free_port()),
+        "BENCH_PROXY_API_PORT": str(free_port()),
+        "BENCH_PROXY": str(proxy_program()),
         "BENCH_GATEWAY": gateway,
         "BENCH_IMAGE": image,
         "BENCH_TOKEN": token,
@@ -124,7 +124,7 @@ def _wait(hub: PlainHub, process: subprocess.Popen[bytes], log: Path) -> None:
     raise ServiceError(f"the baseline hub did not start:\n{log.read_text()[-3000:]}")
 
 
-def _proxy() -> Path:
+def proxy_program() -> Path:
     """configurable-http-proxy's program, installed once into the cache."""
     cache = Path(os.environ.get("TACCUINO_CACHE", "/var/cache/taccuino")) / "bench"
     program = cache / "node_modules/.bin/configurable-http-proxy"
@@ -139,7 +139,7 @@ def _proxy() -> Path:
     return program
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port of the loopback interface that nobody uses."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])

@@ -32,8 +32,6 @@ __all__ = [
 Cause = Literal["memory", "memory_limits", "disk", "servers", "processes"]
 RESOURCES: tuple[Cause, ...] = get_args(Cause)
 
-_PROCESSES_OF_A_SERVER = 150
-"""Jupyter with a kernel, and what mounts the user's storage: threads count too."""
 _PROCESSES_RESERVE = 500
 _GIB = 1024**3
 
@@ -87,7 +85,7 @@ def room(node: Node, demand: Demand, settings: AdmissionSettings) -> dict[Cause,
         "disk": node.disk_free - parse_size(settings.disk_reserve),
         "processes": node.processes_free
         - _PROCESSES_RESERVE
-        - starting * _PROCESSES_OF_A_SERVER,
+        - starting * settings.start_processes,
     }
     if settings.memory_overcommit:
         free["memory_limits"] = int(node.memory * settings.memory_overcommit) - demand.limits
@@ -117,7 +115,7 @@ def shortage(node: Node, demand: Demand, settings: AdmissionSettings) -> Shortag
         return _short(
             "disk", "Its disk is full. Please tell the operators of this service.", stop=False
         )
-    if free["processes"] < _PROCESSES_OF_A_SERVER:
+    if free["processes"] < settings.start_processes:
         return _short("processes", "It has as many processes as it can.")
     return None
 

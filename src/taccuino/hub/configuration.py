@@ -20,6 +20,7 @@ from taccuino.settings import Settings
 from taccuino.storage.pages.places import places_of
 
 from .admission import Admission
+from .database import HubDatabase
 from .handlers.ready import ReadyHandler
 from .handlers.server_requests import HubAuthenticator
 from .handlers.servers import CULLING_SCOPE, server_handlers
@@ -82,6 +83,8 @@ def _configure_hub(c: Any, settings: Settings) -> None:
     hub.public_url = f"{settings.url}/"
     hub.hub_bind_url = f"http://127.0.0.1:{settings.hub.port or _DEFAULT_PORT}"
     hub.db_url = settings.hub.database_url
+    if str(settings.hub.database_url).startswith("sqlite"):
+        hub.db_kwargs = {"connect_args": {"check_same_thread": False, "factory": HubDatabase}}
     hub.cookie_secret_file = str(cookie_secret)
     hub.log_level = settings.hub.log_level
     # As JupyterHub does with tornado's: what is logged goes where, and as, its own log goes.
