@@ -70,7 +70,7 @@ class PlainHub:
             method,
             f"{self.url}/hub/api{path}",
             headers={"Authorization": f"token {self.token}"},
-            timeout=180,
+            timeout=600,
             **kwargs,  # type: ignore[arg-type]
         )
 
@@ -103,9 +103,7 @@ def plain_hub(engine: Path, image: str, gateway: str) -> Iterator[PlainHub]:
     hub = PlainHub(f"http://127.0.0.1:{port}", token, psutil.Process(process.pid))
     try:
         _wait(hub, process, log)
-        hub.api("POST", "/users/plain").raise_for_status()
         yield hub
-        hub.api("DELETE", "/users/plain/server")
     finally:
         process.terminate()
         process.wait(30)

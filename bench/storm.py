@@ -52,7 +52,7 @@ def run(rounds: int, users: int = USERS) -> Report:
             storm = asyncio.run(_side(hub, users, seed=number))
             storms.setdefault(name, []).append(storm)
             report.rows.setdefault(f"{name}: ready", []).extend(storm.seconds)
-            report.rows.setdefault(f"{name}: the hub's CPU", []).append(storm.cpu)
+            report.add(f"{name}: the hub's CPU", storm.cpu)
             console.print(
                 f"{name}: {len(storm.seconds)} of {users} ready, {storm.refusals} answers 429"
             )
