@@ -305,7 +305,7 @@ class AdmissionSettings(Section):
 
     memory_reserve: Size = "512M"
     """Memory that starts leave free, for the rest of the node and for servers that grow."""
-    start_memory: Size = "250M"
+    start_memory: Size = "150M"
     """What a server takes to begin with, its storage's mounts included: it must be free beside
     what the starts that are under way will take."""
     start_processes: int = Field(default=60, ge=1)

@@ -37,17 +37,17 @@ DEMAND = Demand(servers=10, limits=20 * GIB, starting=2, memory=2 * GIB)
             "You asked for 2 GiB of memory, and 1.5 GiB is not promised to others.",
         ),
         ({}, {"limits": 90 * GIB}, "memory_limits", "and 0 MiB is not promised"),
-        ({"memory_available": 1262 * MIB}, {}, None, ""),
+        ({"memory_available": 962 * MIB}, {}, None, ""),
         (
-            {"memory_available": 1261 * MIB},
+            {"memory_available": 961 * MIB},
             {},
             "memory",
-            "A server takes 250 MiB of memory to begin with, and 249 MiB is free.",
+            "A server takes 150 MiB of memory to begin with, and 149 MiB is free.",
         ),
-        ({"memory_available": 1200 * MIB}, {"memory": 128 * MIB}, None, ""),
-        ({"memory_available": 1262 * MIB}, {"starting": 3}, "memory", "0 MiB is free"),
+        ({"memory_available": 940 * MIB}, {"memory": 128 * MIB}, None, ""),
+        ({"memory_available": 962 * MIB}, {"starting": 3}, "memory", "0 MiB is free"),
         ({"disk_free": 511 * MIB}, {}, "disk", "Its disk is full."),
-        ({"processes_free": 900}, {}, "processes", "as many processes as it can"),
+        ({"processes_free": 679}, {}, "processes", "as many processes as it can"),
     ],
 )
 def test_what_is_short(node: dict, demand: dict, cause: str | None, said: str) -> None:
