@@ -70,7 +70,7 @@ class PlainHub:
             method,
             f"{self.url}/hub/api{path}",
             headers={"Authorization": f"token {self.token}"},
-            timeout=180,
+            timeout=600,
             **kwargs,  # type: ignore[arg-type]
         )
 
@@ -80,12 +80,12 @@ def plain_hub(engine: Path, image: str, gateway: str) -> Iterator[PlainHub]:
     """Start the baseline over the engine at that socket; stop it at the end."""
     directory = Path(tempfile.mkdtemp(prefix="tc-plain-", dir="/tmp"))
     (directory / "jupyterhub_config.py").write_text(CONFIG)
-    port, token = _free_port(), secrets.token_hex(16)
+    port, token = free_port(), secrets.token_hex(16)
     environment = os.environ | {
         "BENCH_PORT": str(port),
-        "BENCH_HUB_PORT": str(_free_port()),
-        "BENCH_PROXY_API_PORT": str(_free_port()),
-        "BENCH_PROXY": str(_proxy()),
+        "BENCH_HUB_PORT": str(free_port()),
+        "BENCH_PROXY_API_PORT": str(free_port()),
+        "BENCH_PROXY": str(proxy_program()),
         "BENCH_GATEWAY": gateway,
         "BENCH_IMAGE": image,
         "BENCH_TOKEN": token,
@@ -103,9 +103,7 @@ def plain_hub(engine: Path, image: str, gateway: str) -> Iterator[PlainHub]:
     hub = PlainHub(f"http://127.0.0.1:{port}", token, psutil.Process(process.pid))
     try:
         _wait(hub, process, log)
-        hub.api("POST", "/users/plain").raise_for_status()
         yield hub
-        hub.api("DELETE", "/users/plain/server")
     finally:
         process.terminate()
         process.wait(30)
@@ -124,7 +122,7 @@ def _wait(hub: PlainHub, process: subprocess.Popen[bytes], log: Path) -> None:
     raise ServiceError(f"the baseline hub did not start:\n{log.read_text()[-3000:]}")
 
 
-def _proxy() -> Path:
+def proxy_program() -> Path:
     """configurable-http-proxy's program, installed once into the cache."""
     cache = Path(os.environ.get("TACCUINO_CACHE", "/var/cache/taccuino")) / "bench"
     program = cache / "node_modules/.bin/configurable-http-proxy"
@@ -139,7 +137,7 @@ def _proxy() -> Path:
     return program
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port of the loopback interface that nobody uses."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from dataclasses import asdict, dataclass, field
 
@@ -31,6 +32,12 @@ class Report:
     name: str
     rows: dict[str, list[float]] = field(default_factory=dict)
     bars: list[Bar] = field(default_factory=list)
+    units: dict[str, str] = field(default_factory=dict)
+
+    def add(self, row: str, value: float, unit: str = "s") -> None:
+        """Note a measurement."""
+        self.rows.setdefault(row, []).append(value)
+        self.units[row] = unit
 
     @property
     def holds(self) -> bool:
@@ -41,12 +48,21 @@ class Report:
         """The median of a row."""
         return statistics.median(self.rows[row])
 
+    def percentile(self, row: str, part: float) -> float:
+        """The value that this part of a row (0.99, say) is within: of few, the most."""
+        values = sorted(self.rows[row])
+        return values[min(math.ceil(part * len(values)), len(values)) - 1]
+
     def print(self) -> None:
         """Print the rows and the bars."""
-        table = Table("", "median", "least", "most", "n", title=f"bench {self.name}")
+        columns = ("", "median", "99 of 100", "least", "most", "n")
+        table = Table(*columns, title=f"bench {self.name}")
         for name, values in self.rows.items():
-            numbers = (statistics.median(values), min(values), max(values))
-            table.add_row(name, *(f"{number:.2f} s" for number in numbers), str(len(values)))
+            numbers = (self.median(name), self.percentile(name, 0.99), min(values), max(values))
+            unit = self.units.get(name, "s")
+            table.add_row(
+                name, *(f"{number:.2f} {unit}" for number in numbers), str(len(values))
+            )
         console = Console()
         console.print(table)
         self.print_bars(console)
@@ -71,7 +87,6 @@ class Comparison(Report):
     """Several sides, each of which did the same: ``values[operation][side]``."""
 
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    units: dict[str, str] = field(default_factory=dict)
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def add(self, operation: str, side: str, value: float, unit: str = "s") -> None:

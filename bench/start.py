@@ -1,117 +1,195 @@
 """Click-to-ready: from the request for a server until the progress API says ready.
 
-Each round starts a server of plain JupyterHub and one of Taccuino, one after the other, so that
-the machine's noise falls on both. Taccuino's side includes its storage, network and firewall;
-the baseline has none of these.
+Beside plain JupyterHub with DockerSpawner and configurable-http-proxy: single starts, one of
+each side after the other, so that the machine's noise falls on both; then many users at once.
+Taccuino's side includes its storage, network and firewall; the baseline has none of these.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import docker
 import psutil
+import requests
 from rich.console import Console
 from rich.progress import track
 
-from support.instance import running_instance
+from support.instance import Instance, running_instance
 from support.person import Person
 
+from .burst import Burst, burst
+from .containers import Usage, usage
+from .people import make_people
 from .plain_hub import PlainHub, plain_hub
 from .report import Bar, Report
 
 OPTIONS = {"image": "base", "cpu": 1, "memory": "2G", "interface": "lab"}
-ROUNDS = 7
-LIMIT = 0.7
-"""Of the baseline's median."""
+ROUNDS = 30
+CROWDS = (10, 50)
+_STOPS_AT_ONCE = 6
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two hubs, and how its users start and stop their servers."""
+
+    name: str
+    hub: psutil.Process
+    engine: docker.APIClient
+    starts: Sequence[Callable[[], requests.Response | None]]
+    stops: Sequence[Callable[[], None]]
+    users: Sequence[str]
+
+    def one(self, report: Report, kind: str = "") -> None:
+        """Start the first user's server, note what it took, and stop it."""
+        before = usage(self.engine)
+        hub = sum(self.hub.cpu_times()[:2])
+        began = time.monotonic()
+        refused = self.starts[0]()
+        seconds = time.monotonic() - began
+        if refused is not None:
+            raise AssertionError(f"{self.name}: {refused.status_code} {refused.text[:200]}")
+        hub = sum(self.hub.cpu_times()[:2]) - hub
+        mine = {key: one for key, one in usage(self.engine).items() if self.users[0] in key[1]}
+        # A container that was there before has had its start by then.
+        spent = sum((one - before.get(key, Usage())).cpu for key, one in mine.items())
+        name = f"{self.name}{kind}"
+        report.add(f"{name}: ready", seconds)
+        report.add(f"{name}: CPU of the server", spent)
+        report.add(f"{name}: CPU of the hub", hub)
+        report.add(f"{name}: memory of the server", sum(one.pss for one in mine.values()), "MB")
+        self.stops[0]()
+
+    def crowd(self, number: int) -> Burst:
+        """So many at once, and all of them stopped again."""
+        try:
+            return burst(self.starts[:number])
+        finally:
+            with ThreadPoolExecutor(_STOPS_AT_ONCE) as pool:
+                list(pool.map(lambda stop: stop(), self.stops[:number]))
 
 
 def run(rounds: int) -> Report:
-    """Measure ``rounds`` starts of each side."""
+    """Measure ``rounds`` single starts of each side, then the crowds."""
     report = Report("start")
-    Console(stderr=True).print("Starting an instance of the service; minutes at the first time")
+    console = Console(stderr=True)
+    console.print("Starting an instance of the service; minutes at the first time")
     with running_instance() as instance:
-        account = next(a for a in instance.status["accounts"] if not a["admin"])
-        person = Person(instance.url, account["username"], account["password"])
-        person.stop()
-        engine = docker.DockerClient(f"unix://{instance.settings.engine.socket}")
-        gateway = engine.networks.get("podman").attrs["IPAM"]["Config"][0]["Gateway"]
-        hub = next(s for s in instance.status["services"] if s["name"] == "hub")
-        process = psutil.Process(hub["pid"])
-        reference = instance.settings.images[0].reference
-        with plain_hub(instance.settings.engine.socket, reference, gateway) as plain:
-            _plain_start(plain, engine)  # both sides once unmeasured: caches, first use
-            _own_start(person, engine, process)
-            for _ in track(range(rounds), description="starting servers"):
-                for side, seconds, cpu in (
-                    ("plain JupyterHub", *_plain_start(plain, engine)),
-                    ("taccuino", *_own_start(person, engine, process)),
-                ):
-                    report.rows.setdefault(f"{side}: ready", []).append(seconds)
-                    report.rows.setdefault(f"{side}: CPU", []).append(cpu)
-    ratio = report.median("taccuino: ready") / report.median("plain JupyterHub: ready")
-    report.bars.append(Bar("start: median, of plain JupyterHub's", ratio, LIMIT))
+        socket = instance.settings.engine.socket
+        engine = docker.APIClient(f"unix://{socket}", version="auto", timeout=300)
+        network = engine.inspect_network("podman")
+        gateway = network["IPAM"]["Config"][0]["Gateway"]
+        ours = _own_side(instance, engine)
+        with plain_hub(socket, instance.settings.images[0].reference, gateway) as plain:
+            sides = (_plain_side(plain, engine), ours)
+            for side in sides:  # both once unmeasured: caches, first use
+                side.one(Report(""))
+            for _ in track(range(rounds), description="single starts"):
+                for side in sides:
+                    side.one(report)
+            first = ours.crowd(max(CROWDS))
+            report.add(f"taccuino: {max(CROWDS)} first starts at once, slowest", first.slowest)
+            crowds = {}
+            for number in CROWDS:
+                for side in sides:
+                    console.print(f"{number} at once: {side.name}")
+                    result = crowds[side.name, number] = side.crowd(number)
+                    _note(report, side.name, number, result, console)
+    _judge(report, crowds)
     return report
 
 
-def _plain_start(plain: PlainHub, engine: docker.DockerClient) -> tuple[float, float]:
-    def start() -> None:
-        plain.api("POST", "/users/plain/server").raise_for_status()
-        answer = plain.api("GET", "/users/plain/server/progress", stream=True)
-        if not any(event.get("ready") for event in _events(answer.iter_lines(chunk_size=1))):
-            raise AssertionError("the baseline's server did not become ready")
-
-    def stop() -> None:
-        plain.api("DELETE", "/users/plain/server")
-        while plain.api("GET", "/users/plain").json()["servers"]:
-            time.sleep(0.2)
-
-    return _measure(start, stop, plain.process, engine, "plain")
+def _note(report: Report, side: str, number: int, result: Burst, console: Console) -> None:
+    for seconds in result.seconds:
+        report.add(f"{side}: {number} at once, ready", seconds)
+    for failure in result.failures[:3]:
+        console.print(f"  {failure[:200]}")
+    console.print(
+        f"  {len(result.seconds)} ready, {len(result.failures)} failed, "
+        f"{result.refusals} answers 429"
+    )
 
 
-def _own_start(
-    person: Person, engine: docker.DockerClient, process: psutil.Process
-) -> tuple[float, float]:
-    def start() -> None:
-        events = person.start(**OPTIONS)
-        if not events[-1].get("ready"):
-            raise AssertionError(f"the server did not become ready: {events[-1]}")
-
-    return _measure(start, person.stop, process, engine, person.username)
-
-
-def _measure(
-    start: Callable[[], None],
-    stop: Callable[[], None],
-    hub: psutil.Process,
-    engine: docker.DockerClient,
-    username: str,
-) -> tuple[float, float]:
-    """Seconds until ready, and the hub's and the container's CPU seconds."""
-    before = sum(hub.cpu_times()[:2])
-    clock = time.monotonic()
-    start()
-    seconds = time.monotonic() - clock
-    cpu = sum(hub.cpu_times()[:2]) - before
-    for container in engine.containers.list():
-        if username in container.name:
-            cpu += _cpu_seconds(container.attrs["State"]["Pid"])
-    stop()
-    return seconds, cpu
+def _judge(report: Report, crowds: dict[tuple[str, int], Burst]) -> None:
+    """The bars."""
+    plain, median = "plain JupyterHub", report.median
+    most = max(CROWDS)
+    ours, theirs = crowds["taccuino", most], crowds[plain, most]
+    # Where some of the baseline's failed, the slowest that was ready counts.
+    slowest = ours.slowest / max(theirs.seconds, default=float("inf"))
+    ratio = median("taccuino: ready") / median(f"{plain}: ready")
+    report.bars += [
+        Bar("start: cold median, of plain JupyterHub's", ratio, 0.5),
+        Bar(f"start: {most} at once, failures", len(ours.failures), 0),
+        Bar(f"start: {most} at once, 429s", ours.refusals, 0),
+        Bar(f"start: {most} at once, slowest, of plain JupyterHub's", slowest, 0.3),
+    ]
 
 
-def _cpu_seconds(pid: int) -> float:
-    """CPU of the container that holds this process, by its cgroup (version 1 or 2)."""
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if "cpuacct" in controllers.split(","):
-            usage = Path("/sys/fs/cgroup/cpuacct") / path.lstrip("/") / "cpuacct.usage"
-            return int(usage.read_text()) / 1e9
-    stat = Path("/sys/fs/cgroup") / path.lstrip("/") / "cpu.stat"
-    return int(stat.read_text().split("usage_usec ")[1].split()[0]) / 1e6
+def _own_side(instance: Instance, engine: docker.APIClient) -> Side:
+    people = make_people(instance, max(CROWDS))
+
+    def starter(person: Person) -> Callable[[], requests.Response | None]:
+        def start() -> requests.Response | None:
+            path = f"/users/{person.username}/server"
+            answer = person.api("POST", path, json=OPTIONS)
+            if answer.status_code not in (201, 202):
+                return answer
+            last = list(person.progress())[-1]
+            assert last.get("ready"), last
+            return None
+
+        return start
+
+    for person in people:
+        person.stop()
+    return Side(
+        "taccuino",
+        instance.service("hub"),
+        engine,
+        [starter(person) for person in people],
+        [person.stop for person in people],
+        [person.username for person in people],
+    )
+
+
+def _plain_side(plain: PlainHub, engine: docker.APIClient) -> Side:
+    names = [f"plain{number:02d}" for number in range(max(CROWDS))]
+    plain.api("POST", "/users", json={"usernames": names}).raise_for_status()
+
+    def starter(name: str) -> Callable[[], requests.Response | None]:
+        def start() -> requests.Response | None:
+            answer = plain.api("POST", f"/users/{name}/server")
+            if answer.status_code not in (201, 202):
+                return answer
+            answer = plain.api("GET", f"/users/{name}/server/progress", stream=True)
+            last = list(_events(answer.iter_lines(chunk_size=1)))[-1]
+            assert last.get("ready"), last
+            return None
+
+        return start
+
+    def stopper(name: str) -> Callable[[], None]:
+        def stop() -> None:
+            plain.api("DELETE", f"/users/{name}/server")
+            while plain.api("GET", f"/users/{name}").json()["servers"]:
+                time.sleep(0.2)
+
+        return stop
+
+    return Side(
+        "plain JupyterHub",
+        plain.process,
+        engine,
+        [starter(name) for name in names],
+        [stopper(name) for name in names],
+        names,
+    )
 
 
 def _events(lines: Iterator[bytes]) -> Iterator[dict[str, object]]:

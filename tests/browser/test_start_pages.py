@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import signal
 import threading
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from support.instance import Instance
 from support.notebook import Notebook
@@ -41,6 +43,37 @@ def test_cancel_leads_home_and_nothing_failed(page: Page, instance: Instance) ->
     person.stop()
     page.goto(f"{instance.url}/user/bruno/lab")
     expect(page.locator(".tc-message-error:visible")).to_have_count(0)
+
+
+def test_a_start_that_waits_shows_its_place(page: Page, instance: Instance) -> None:
+    """The events are told in the hub's stead: a queue of the service's own is soon over."""
+    person = instance.person("bruno")
+    person.stop()
+    enter(page, person)
+    told = [{"progress": 0, "phase": "queue", "place": 7}]
+
+    def tell(route: Route) -> None:
+        events = [
+            {"message": f"You are number {event.get('place')} in the queue", **event}
+            for event in told
+        ]
+        body = "retry: 200\n\n" + "".join(f"data: {json.dumps(one)}\n\n" for one in events)
+        route.fulfill(status=200, content_type="text/event-stream", body=body)
+
+    page.route("**/server/progress*", tell)
+    page.goto(f"{instance.url}/hub/spawn")
+    page.click("#start")
+    expect(page.locator("#start-title")).to_have_text("You are number 7 in the queue")
+    expect(page.locator("#start-lead")).to_contain_text("one after the other")
+    expect(page.locator(".tc-step[data-state=waiting]")).to_have_count(4)
+    if folder := os.environ.get("TACCUINO_SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/start-queue.png")
+    told[:] = [{"progress": 10, "phase": "storage", "message": "Preparing your storage"}]
+    expect(page.locator("#start-title")).to_have_text("Your server is starting")
+    expect(page.locator(".tc-step[data-state=now]")).to_have_attribute("data-phase", "storage")
+    page.click("#stop-server-btn")
+    page.wait_for_url(re.compile("/hub/home"))
+    person.stop()
 
 
 def test_the_home_page_follows_a_stop_and_its_uploads(page: Page, instance: Instance) -> None:

@@ -7,6 +7,7 @@ container); the kernel's files take microseconds. Both versions of cgroups are k
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ __all__ = ["CPU_PERIOD", "ControlGroup", "controller_paths"]
 
 CPU_PERIOD = 100_000
 """Microseconds; the kernel's default."""
+
+log = logging.getLogger(__name__)
 
 _ROOT = Path("/sys/fs/cgroup")
 _NORMAL_SHARES = 1024  # version 1
@@ -88,6 +91,29 @@ class ControlGroup:
         except OSError:
             for file in reversed(present):
                 _write(file, size)
+
+    def boot(self, weight: float = 0.5) -> None:
+        """No ceiling of CPU, but after those who run; does nothing where that can't be done.
+
+        Jupyter's start is a second of work on one core. With a limit of half a CPU it would
+        take two, on a machine that may have nothing else to do.
+        """
+        with contextlib.suppress(OSError):
+            self.weigh(weight)
+            if self._unified:
+                _write(self._cpu / "cpu.max", f"max {CPU_PERIOD}")
+            else:
+                _write(self._cpu / "cpu.cfs_quota_us", -1)
+
+    def settle(self, cpus: float) -> None:
+        """The weight and the limit of a server that runs; what is gone needs neither."""
+        try:
+            self.weigh(1)
+            self.limit_cpus(cpus)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            log.warning("%s stays as it was while the server booted: %s", self._cpu, error)
 
     def limit_cpus(self, cpus: float) -> None:
         """The most CPU time.

@@ -11,6 +11,7 @@ from .spawner import DockerEngineSpawner, PodmanSpawner
 __all__ = ["configure"]
 
 _PATIENCE = 10
+_LONGEST_QUEUE_SECONDS = 4 * 3600
 
 
 def configure(c: Any, settings: Settings) -> None:
@@ -19,9 +20,10 @@ def configure(c: Any, settings: Settings) -> None:
     c.JupyterHub.spawner_class = PodmanSpawner if podman else DockerEngineSpawner
     c.NotebookSpawner.settings = settings
     # The spawner gives up by itself when a start makes no progress; this is only the last
-    # resort, for all attempts together.
+    # resort, for the queue and all attempts together.
     engine = settings.engine
-    c.Spawner.start_timeout = int(engine.start_timeout * engine.start_attempts * _PATIENCE)
+    attempts = int(engine.start_timeout * engine.start_attempts * _PATIENCE)
+    c.Spawner.start_timeout = _LONGEST_QUEUE_SECONDS + attempts
     c.Spawner.notebook_dir = "/workarea"
     c.Spawner.poll_interval = 30
     c.DockerSpawner.use_internal_ip = True

@@ -8,6 +8,7 @@ in a small pool of threads, never on the event loop.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 import time
@@ -293,6 +294,30 @@ class PodmanEngine(Engine):
 
         return await self._write(call)
 
+    async def networks(self, label: str | None = None) -> list[Network]:
+        """All networks, or those with a label.
+
+        Docker's call lists each network's containers too, and podman 4.3 looks at all of them
+        for each network: 1.4 s with 40 servers, where its own call takes a millisecond.
+        """
+        query = {"filters": json.dumps({"label": [label]})} if label else {}
+
+        def call(client: docker.APIClient) -> Any:
+            url = f"{client.base_url}/v4.0.0/libpod/networks/json"
+            answer = client.get(url, params=query, timeout=_API_TIMEOUT)
+            if not answer.ok:
+                raise _error(answer.text[:400], answer.status_code)
+            return answer.json()
+
+        return [
+            Network(
+                str(item["name"]),
+                item.get("labels") or {},
+                _ipv4(subnet["subnet"] for subnet in item.get("subnets") or ()),
+            )
+            for item in await self._read(call)
+        ]
+
     async def remove_network(self, name: str) -> bool:
         """Remove it, and its bridge: podman leaves that where a container's start failed.
 
@@ -422,8 +447,8 @@ def _cause(error: BaseException) -> str:
 def _network(item: Mapping[str, Any]) -> Network:
     configs = (item.get("IPAM") or {}).get("Config") or ()
     subnets = [config.get("Subnet", "") for config in configs]
-    return Network(
-        str(item["Name"]),
-        item.get("Labels") or {},
-        tuple(IPv4Network(subnet, strict=False) for subnet in subnets if "." in subnet),
-    )
+    return Network(str(item["Name"]), item.get("Labels") or {}, _ipv4(subnets))
+
+
+def _ipv4(subnets: Iterable[str]) -> tuple[IPv4Network, ...]:
+    return tuple(IPv4Network(subnet, strict=False) for subnet in subnets if "." in subnet)

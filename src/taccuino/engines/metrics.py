@@ -5,7 +5,13 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 __all__ = [
+    "ADMISSION_REFUSALS",
+    "NODE_FREE",
     "PHASE_SECONDS",
+    "QUEUE_LENGTH",
+    "QUEUE_SECONDS",
+    "QUEUE_WIDTH",
+    "STARTS_UNDER_WAY",
     "START_FAILURES",
     "START_SECONDS",
     "WARM_CLAIMS",
@@ -49,4 +55,28 @@ WARM_CLAIMS = Counter(
 )
 WARM_FAILURES = Counter(
     "taccuino_warm_failures_total", "Servers that could not be made to wait for a user"
+)
+QUEUE_SECONDS = Histogram(
+    "taccuino_start_queue_seconds",
+    "Seconds that a start waited for its turn",
+    ["lane"],
+    buckets=_BUCKETS,
+)
+QUEUE_LENGTH = Gauge("taccuino_start_queue_length", "Starts that wait for their turn", ["lane"])
+STARTS_UNDER_WAY = Gauge(
+    "taccuino_starts_under_way", "Starts that have their turn and are not done", ["lane"]
+)
+QUEUE_WIDTH = Gauge(
+    "taccuino_start_queue_width", "Starts that may be under way at once, as measured", ["lane"]
+)
+ADMISSION_REFUSALS = Counter(
+    "taccuino_admission_refusals_total",
+    "Starts refused because the node has no room, by what is short",
+    ["cause"],
+)
+NODE_FREE = Gauge(
+    "taccuino_node_free",
+    "What the node has left for notebook servers, less the reserves and what was promised: "
+    "bytes of memory, bytes of limits, bytes of disk, servers, processes",
+    ["resource"],
 )

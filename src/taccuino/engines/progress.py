@@ -39,6 +39,18 @@ class StartProgress:
         """What is being done now."""
         return _PHASES[self.phase][1] if self.phase else "Server requested"
 
+    def wait_in_queue(self, place: int) -> None:
+        """Say where in the queue the start waits, from 1; earlier places are forgotten."""
+        event = {
+            "progress": 0,
+            "message": f"You are number {place} in the queue",
+            "phase": "queue",
+            "place": place,
+        }
+        if self.events and self.events[-1].get("phase") == "queue":
+            self.events.pop()
+        self._say(event)
+
     def enter(self, phase: Phase, sentence: str = "") -> None:
         """Say that a phase begins; a phase that was entered already is not said again."""
         if phase != self.phase:
@@ -95,13 +107,20 @@ class StartProgress:
         self._wake()
 
     async def stream(self) -> AsyncIterator[dict[str, Any]]:
-        """Every event from the first on, until the start has ended."""
+        """Every event from the first on, until the start has ended.
+
+        Of the places in the queue a reader gets those that it comes to see.
+        """
         seen = 0
+        last: dict[str, Any] | None = None
         while True:
             changed = self._changed
+            if seen == len(self.events) and seen and self.events[-1] is not last:
+                seen -= 1  # another place
             while seen < len(self.events):
-                yield dict(self.events[seen])
+                last = self.events[seen]
                 seen += 1
+                yield dict(last)
             if self._closed:
                 return
             await changed.wait()

@@ -52,6 +52,7 @@ class ServerContainer:
             **labels,
         }
         self._watch: ProcessWatch | None = None
+        self.group: ControlGroup | None = None
         self.name = name
         self.id = ""
         self.network = ""
@@ -130,16 +131,19 @@ class ServerContainer:
             raise EngineError(f"{self.name}: the container is gone right after its start")
         self.ip = info["NetworkSettings"]["Networks"].get(self.network, {}).get("IPAddress", "")
         self._arm(info, on_death)
+        self.group = ControlGroup.of_process(int(info["State"].get("Pid") or 0), self.id)
+        if self.group:
+            self.group.boot()
+
+    def booted(self, cpus: float) -> None:
+        """Hold the container to its limit of CPU, which a start lifts while it boots."""
+        if self.group:
+            self.group.settle(cpus)
 
     def tell_death_to(self, on_death: Callable[[], None]) -> None:
         """Tell somebody else from now on of the container's end."""
         if self._watch is not None:
             self._watch.on_death = on_death
-
-    def control_group(self) -> ControlGroup | None:
-        """Its limits, to be changed; nothing where they can't be seen from here."""
-        pid = self._watch.pid if self._watch is not None else 0
-        return ControlGroup.of_process(pid, self.id) if pid else None
 
     async def rename(self, name: str) -> None:
         """Call the container by another name; its network's label keeps the first."""

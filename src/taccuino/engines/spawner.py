@@ -34,9 +34,10 @@ from .errors import (
 from .failures import Evidence, Failure, clean_log, explain_failure, memory_notice
 from .metrics import START_FAILURES, START_SECONDS, WARM_CLAIMS
 from .progress import StartProgress
+from .queue import Lane, start_queue
 from .readiness import until_ready
 from .server import ServerContainer
-from .start_failure import StartFailure
+from .start_failure import StartFailure, find_room
 from .storage_port import Attachment, Bind, NoStorage, ServerIds, ServerStorage
 from .uid_ranges import UidRange, UidRanges
 from .warm import WarmPool, WarmServer
@@ -90,6 +91,7 @@ class NotebookSpawner(DockerSpawner):
         self._cancelled = ""
         self.path = "cold"
         """How the server was started: from the pool (``warm``), or from nothing."""
+        self._claimed: WarmServer | None = None
         self._told: asyncio.Future[None] | None = None
         self._attachment = Attachment()
         self._poll_lock = asyncio.Lock()
@@ -178,11 +180,17 @@ class NotebookSpawner(DockerSpawner):
         """
         progress = self._progress
         self._starting = asyncio.current_task()
-        self.holds_storage = True
         self.last_failure = None
+        if pool := self.warm_pool():
+            pool.note_start(self.image)
         began = time.monotonic()
         try:
-            address = await self._attempts(progress)
+            self._claim()
+            lane: Lane = "warm" if self._claimed else "cold"
+            async with start_queue().turn(progress.wait_in_queue, lane):
+                find_room(self.settings, self.mem_limit, start_queue().under_way() - 1)
+                self.holds_storage = True
+                address = await self._attempts(progress)
         except asyncio.CancelledError:
             await asyncio.shield(asyncio.ensure_future(self._clean_up()))
             if not self._cancelled:
@@ -194,6 +202,7 @@ class NotebookSpawner(DockerSpawner):
             START_SECONDS.labels(self.path).observe(time.monotonic() - began)
             return address
         finally:
+            self._give_back()
             self._starting, self._cancelled = None, ""
             progress.close()
             self._progress = StartProgress()
@@ -244,7 +253,7 @@ class NotebookSpawner(DockerSpawner):
         own = await self._uids()
         held = await SharedStorage(self.user.name).mounted_for(self._server_storage)
         # While a user's files are mounted, all of their servers have the uids of these mounts.
-        if held is None and (warm := await self._claim()):
+        if held is None and (warm := self._take_claimed()):
             try:
                 return await self._start_warm(warm, own, progress)
             except (EngineError, ContainerExitedError, ServerFailedError, OSError) as error:
@@ -256,15 +265,27 @@ class NotebookSpawner(DockerSpawner):
         uids = own if held is None else UidRange.of(held)
         return await self._start_cold(uids, ServerIds(uids.uid, own.uid), progress)
 
-    async def _claim(self) -> WarmServer | None:
-        """A warm server, if one waits and would be as the one that is asked for."""
+    def _claim(self) -> None:
+        """Claim a warm server, if one waits and would be as the one that is asked for."""
         pool: WarmPool | None = self.warm_pool()
-        if pool is None:
-            return None
+        if pool is None or self._claimed is not None:
+            return
         if self.volumes or self.read_only_volumes:
-            await pool.switch_off("DockerSpawner.volumes may differ by user")
-            return None
-        return pool.claim(self.image)
+            pool.switch_off("DockerSpawner.volumes may differ by user")
+        else:
+            self._claimed = pool.claim(self.image)
+
+    def _take_claimed(self) -> WarmServer | None:
+        """The warm server, for good; one may have come to wait meanwhile."""
+        self._claim()
+        warm, self._claimed = self._claimed, None
+        return warm
+
+    def _give_back(self) -> None:
+        """Let somebody else have the warm server that was not needed after all."""
+        if self._claimed is not None:
+            self.warm_pool().give_back(self._claimed)
+            self._claimed = None
 
     async def _start_warm(
         self, warm: WarmServer, own: UidRange, progress: StartProgress
@@ -279,20 +300,20 @@ class NotebookSpawner(DockerSpawner):
         checking = asyncio.ensure_future(self.warm_pool().check_image(warm))
         naming = asyncio.ensure_future(self._name_container())
         try:
-            assert warm.group is not None
             ids = ServerIds(warm.uids.uid, own.uid)
             await self._attach(ids, progress, warm.place.name)
             completing = asyncio.ensure_future(SharedStorage.complete(self._attachment))
             progress.enter("container", "A container that was waiting becomes yours")
             spec = self._container_spec(None)
-            warm.group.limit_memory(spec.memory)
-            warm.group.weigh(1)
+            assert self.container.group is not None
+            self.container.group.limit_memory(spec.memory)
+            self.container.group.weigh(1)
             await checking
             await warm.link.become(spec.environment, spec.command)
             progress.enter("jupyter")
             async with asyncio.timeout(_WARM_SECONDS):
                 await until_ready(self.container, self._told_future, self._died_alone)
-            warm.group.limit_cpus(spec.cpus)
+            self.container.booted(spec.cpus)
             for fault in await completing:
                 progress.notice(fault)
             await naming
@@ -345,6 +366,7 @@ class NotebookSpawner(DockerSpawner):
             base = self.server.base_url if self.server else "/"
             address = (self.container.ip, self.port, f"{base}api")
             await until_ready(self.container, self._told_future, self._died_alone, address)
+            self.container.booted(self.cpu_limit)
             for fault in await completing:
                 progress.notice(fault)
         finally:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from jupyterhub.spawner import SpawnException
 
-from .failures import Failure
+from taccuino.settings import Settings
 
-__all__ = ["StartFailure"]
+from .admission import still_short
+from .failures import Failure
+from .metrics import ADMISSION_REFUSALS, START_FAILURES
+
+__all__ = ["StartFailure", "find_room"]
 
 
 class StartFailure(SpawnException):
@@ -22,3 +26,20 @@ class StartFailure(SpawnException):
         self.failure = failure
         self.jupyterhub_message = failure.message
         self.jupyterhub_html_message = failure.html
+
+
+def find_room(settings: Settings, memory: int | None, starting: int) -> None:
+    """Look for room again when a start's turn comes: it may have waited for long.
+
+    ``memory`` is its limit in bytes, ``starting`` how many others are under way.
+
+    Raises
+    ------
+    StartFailure
+        If the node has no room for it any more.
+    """
+    if short := still_short(settings, memory or 0, starting):
+        failure = Failure("no_room", short.message, retryable=False, status=503)
+        ADMISSION_REFUSALS.labels(short.cause).inc()
+        START_FAILURES.labels(failure.reason).inc()
+        raise StartFailure(failure)

@@ -19,6 +19,8 @@ from taccuino.private_files import secret
 from taccuino.settings import Settings
 from taccuino.storage.pages.places import places_of
 
+from .admission import Admission
+from .database import HubDatabase
 from .handlers.ready import ReadyHandler
 from .handlers.server_requests import HubAuthenticator
 from .handlers.servers import CULLING_SCOPE, server_handlers
@@ -84,6 +86,8 @@ def _configure_hub(c: Any, settings: Settings) -> None:
     hub.public_url = f"{settings.url}/"
     hub.hub_bind_url = f"http://127.0.0.1:{settings.hub.port or _DEFAULT_PORT}"
     hub.db_url = settings.hub.database_url
+    if str(settings.hub.database_url).startswith("sqlite"):
+        hub.db_kwargs = {"connect_args": {"check_same_thread": False, "factory": HubDatabase}}
     hub.cookie_secret_file = str(cookie_secret)
     hub.log_level = settings.hub.log_level
     # As JupyterHub does with tornado's: what is logged goes where, and as, its own log goes.
@@ -226,7 +230,8 @@ def _configure_handlers(
     c: Any, settings: Settings, backend: StorageBackend, options: ServerOptions
 ) -> None:
     """The service's own calls, and the security headers of every answer."""
-    readiness = Readiness(_checks(settings, backend))
+    readiness, admission = Readiness(_checks(settings, backend)), Admission(settings)
+    admission.publish(lambda: app().users)
     static = (
         r"/taccuino/static/(.*)",
         CacheControlStaticFilesHandler,
@@ -242,6 +247,7 @@ def _configure_handlers(
         "headers": _headers(settings),
         "taccuino_credentials": backend,
         "taccuino_options": options,
+        "taccuino_admission": admission,
         # A request for a server is answered at once: its progress tells the rest.
         "slow_spawn_timeout": 0,
     }

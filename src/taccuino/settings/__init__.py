@@ -9,6 +9,7 @@ An operator who runs the parts elsewhere writes the same keys in ``taccuino.toml
 from .file import Settings
 from .sections import (
     OWN_NAME_TAKEN,
+    AdmissionSettings,
     CullingSettings,
     EdgeSettings,
     EngineSettings,
@@ -27,6 +28,7 @@ from .sizes import format_size, parse_size
 
 __all__ = [
     "OWN_NAME_TAKEN",
+    "AdmissionSettings",
     "CullingSettings",
     "EdgeSettings",
     "EngineSettings",

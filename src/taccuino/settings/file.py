@@ -15,6 +15,7 @@ from taccuino.errors import Fault, SettingsError
 from taccuino.private_files import write_private
 
 from .sections import (
+    AdmissionSettings,
     CullingSettings,
     EdgeSettings,
     EngineSettings,
@@ -56,6 +57,7 @@ class Settings(Section):
     workarea: WorkareaSettings = WorkareaSettings()
     engine: EngineSettings = EngineSettings()
     warm: WarmSettings = WarmSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     images: list[ImageSettings] = [
         ImageSettings(
             name="base",

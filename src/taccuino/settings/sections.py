@@ -35,7 +35,7 @@ class EdgeSettings(Section):
     """The map with the routes. Default: ``<state_dir>/edge/routes.map``."""
     max_connections: int = Field(default=4000, ge=64)
     """Connections the edge holds at once."""
-    login_rate: int = Field(default=600, ge=0)
+    login_rate: int = Field(default=3000, ge=0)
     """Passwords that may be tried in a minute from one address (many users may share one);
     0 is no limit."""
 
@@ -310,6 +310,26 @@ class CullingSettings(Section):
     """A server this old is stopped even when it is in use; 0 is never."""
     every_seconds: int = Field(default=60, ge=1)
     """How often servers are looked at."""
+
+
+class AdmissionSettings(Section):
+    """What the node must have free for a start to begin; one that can't fit is refused."""
+
+    memory_reserve: Size = "512M"
+    """Memory that starts leave free, for the rest of the node and for servers that grow."""
+    start_memory: Size = "150M"
+    """What a server takes to begin with, its storage's mounts included: it must be free beside
+    what the starts that are under way will take."""
+    start_processes: int = Field(default=60, ge=1)
+    """Processes and threads that must be free for a server in the same way."""
+    memory_overcommit: float = Field(default=10.0, ge=0, allow_inf_nan=False)
+    """How many times the node's memory the limits of all servers may add up to: most servers
+    are far below theirs most of the time. 0 is no bound."""
+    servers: int | None = Field(default=None, ge=1)
+    """The most servers on this node. Default: as many as ``engine.network_pool`` has networks
+    of 16 addresses."""
+    disk_reserve: Size = "512M"
+    """What must be free on the disk of the state directory."""
 
 
 class LocalSettings(Section):

@@ -50,7 +50,7 @@ c.JupyterHub.load_roles.append(
 class Hub:
     """A hub that runs, and those who ask it."""
 
-    def __init__(self, directory: Path, culling: dict) -> None:
+    def __init__(self, directory: Path, culling: dict, admission: dict) -> None:
         self.directory = directory
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -65,6 +65,7 @@ class Hub:
                 {"name": "gpu", "reference": "local/gpu", "groups": ["/gpu"]},
             ],
             "culling": culling,
+            "admission": admission,
         }
         (directory / "settings.json").write_text(json.dumps(settings))
         config = CONFIG.format(here=str(HERE), token=ADMIN_TOKEN)
@@ -145,9 +146,9 @@ def wait_until(condition, seconds: float, otherwise=lambda: "it did not happen")
         time.sleep(0.1)
 
 
-def run_hub(culling: dict):
+def run_hub(culling: dict, admission: dict | None = None):
     directory = Path(tempfile.mkdtemp(prefix="tc-hub-", dir="/tmp"))
-    hub = Hub(directory, culling)
+    hub = Hub(directory, culling, admission or {})
     try:
         hub.start()
         yield hub

@@ -115,7 +115,7 @@ async def test_the_pool_fills_itself_by_demand_and_each_has_its_own_uids(
 ) -> None:
     rig = rigs(servers=1)
     for _ in range(5):
-        rig.pool.claim("base")
+        rig.pool.note_start("base")
     first = UidRange(3_000_000).uid
     rig.used = {first}
     await rig.pool._level()
@@ -206,7 +206,7 @@ async def test_a_kernel_without_idmapped_mounts(rigs: Callable[..., Rig]) -> Non
 async def test_switched_off_it_lets_go(rigs: Callable[..., Rig]) -> None:
     rig = rigs()
     await rig.pool._level()
-    await rig.pool.switch_off("a volume of each user's")
+    rig.pool.switch_off("a volume of each user's")
     await rig.pool._level()
     assert all(one.discarded for one in StandInServer.made)
 

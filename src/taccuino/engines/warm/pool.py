@@ -83,7 +83,6 @@ class WarmPool:
 
     def claim(self, image: str) -> WarmServer | None:
         """Take a warm server of the image; nothing where none waits."""
-        self._demand.note(image, time.monotonic())
         self._wake.set()
         for server in self._servers:
             if server.usable and server.image == image:
@@ -105,11 +104,20 @@ class WarmPool:
         if await self._image_id(server.image) != server.image_id:
             raise EngineError(f"{server.image} was made anew")
 
+    def give_back(self, server: WarmServer) -> None:
+        """Take back what was claimed and not touched."""
+        self._servers.append(server)
+        self._wake.set()
+
+    def note_start(self, image: str) -> None:
+        """Count a start: more will be kept warm where many come together."""
+        self._demand.note(image, time.monotonic())
+
     def wake(self) -> None:
         """Look at the levels again, soon."""
         self._wake.set()
 
-    async def switch_off(self, reason: str) -> None:
+    def switch_off(self, reason: str) -> None:
         """Keep no servers warm from now on."""
         if not self._off:
             log.warning("No servers are kept warm: %s", reason)
@@ -135,7 +143,7 @@ class WarmPool:
         await self._drop_unwanted()
         while (image := self._next()) is not None:
             if not self._off and not await self._supported():
-                await self.switch_off(
+                self.switch_off(
                     "the kernel can't show a user's files to a server with other uids "
                     "(idmapped mounts, Linux 5.12)"
                 )

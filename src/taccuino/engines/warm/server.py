@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from taccuino.engines.cgroups import ControlGroup
 from taccuino.engines.container import WARM_LABEL, ContainerSpec
 from taccuino.engines.engine import Engine
 from taccuino.engines.environment import server_api
@@ -51,7 +50,6 @@ class WarmServer:
         assert settings.mount_plane.directory is not None
         self.place = settings.mount_plane.directory / PLACES / self.name
         self.link = Link(settings.state_dir / "engine/warm" / self.name.rpartition("-")[2])
-        self.group: ControlGroup | None = None
         self.container = ServerContainer(settings, engine, self.name, {WARM_LABEL: image})
         self._settings = settings
 
@@ -75,10 +73,9 @@ class WarmServer:
         await self.container.make_network()
         await self.container.create(self._spec(uids))
         await self.container.start(on_death)
-        self.group = self.container.control_group()
-        if self.group is None:
+        if self.container.group is None:
             raise EngineError("its control group can't be seen from here")
-        self.group.weigh(_WEIGHT)
+        self.container.group.boot(_WEIGHT)
         events = [
             asyncio.ensure_future(work)
             for work in (

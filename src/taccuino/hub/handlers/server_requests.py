@@ -1,4 +1,4 @@
-"""JupyterHub's calls for a server: refused early if not on offer, and stopped at any time."""
+"""JupyterHub's calls for a server: refused early if they can't be met, stopped at any time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from jupyterhub.apihandlers.users import UserServerAPIHandler
+from jupyterhub.handlers.pages import SpawnHandler
 from jupyterhub.scopes import needs_scope
 
 from taccuino.hub.offers import OptionsError
@@ -15,7 +16,49 @@ from taccuino.iam import IAMAuthenticator
 __all__ = ["HubAuthenticator", "OffersFirst"]
 
 
-class ServerHandler(UserServerAPIHandler):
+_beginning = asyncio.Lock()
+
+
+class RoomFirst:
+    """Refuses a start that the node has no room for: 503, and nothing was made.
+
+    And of many requests at once, one begins at each turn of the event loop. Each takes a start
+    20 ms of the hub's time, in a dozen steps; if all begin as they come, every step waits for
+    the first steps of all, and all servers are ready when the last one is.
+    """
+
+    async def prepare(self) -> None:
+        """Begin a request when its turn comes."""
+        if self.request.method == "POST":  # type: ignore[attr-defined]
+            async with _beginning:
+                await asyncio.sleep(0)
+        await super().prepare()  # type: ignore[misc]
+
+    async def spawn_single_user(
+        self, user: Any, server_name: str = "", display_name: str = "", options: Any = None
+    ) -> None:
+        """Start a server, by page, link or API, if there is room.
+
+        Raises
+        ------
+        taccuino.hub.admission.NoRoom
+        """
+        ours = self.settings  # type: ignore[attr-defined]
+        chosen = options or user.spawners[server_name].orm_spawner.user_options
+        try:
+            memory = ours["taccuino_options"].offers(user).validate(chosen or {}).memory_bytes
+        except OptionsError:
+            pass  # refused in a moment, with its own words
+        else:
+            ours["taccuino_admission"].check(self.users.values(), memory)  # type: ignore[attr-defined]
+        await super().spawn_single_user(user, server_name, display_name, options)  # type: ignore[misc]
+
+
+class StartPage(RoomFirst, SpawnHandler):
+    """The page with the server options, and links that start a server."""
+
+
+class ServerHandler(RoomFirst, UserServerAPIHandler):
     """``POST`` and ``DELETE /users/<name>/server``.
 
     A start's options are checked when the body is read. ``apply_user_options`` checks them
@@ -67,10 +110,13 @@ class OffersFirst:
     """An authenticator's handlers come before JupyterHub's own: the only ones that do."""
 
     def get_handlers(self, app: Any) -> list[tuple[str, type]]:
-        """The authenticator's, and the calls for servers."""
+        """The authenticator's, and what starts and stops servers."""
         return [
             (r"/api/users/([^/]+)/server", ServerHandler),
             (r"/api/users/([^/]+)/servers/([^/]*)", ServerHandler),
+            (r"/spawn", StartPage),
+            (r"/spawn/([^/]+)", StartPage),
+            (r"/spawn/([^/]+)/([^/]+)", StartPage),
             *super().get_handlers(app),  # type: ignore[misc]
         ]
 

@@ -19,7 +19,22 @@ function mark(step, state) {
 
 const current = () => steps.find((step) => step.dataset.state === "now");
 
+const LEAD = "This page opens it as soon as it is ready.";
+
+// Many start at once: this one waits for its turn.
+function wait(event) {
+  steps.forEach((step) => mark(step, "waiting"));
+  byId("start-title").textContent = event.message;
+  byId("start-lead").textContent =
+    "Many servers are starting now, one after the other. This page opens yours as soon as it is ready.";
+  byId("progress-message").textContent = event.message;
+}
+
 function enter(phase) {
+  if (!cancelled) {
+    byId("start-title").textContent = "Your server is starting";
+    byId("start-lead").textContent = LEAD;
+  }
   const place = steps.findIndex((step) => step.dataset.phase === phase);
   if (place < 0 || current() === steps[place]) return;
   steps.forEach((step, i) => {
@@ -81,7 +96,7 @@ function begin() {
   byId("progress-log")?.replaceChildren();
   cancelled = false;
   byId("start-title").textContent = "Your server is starting";
-  byId("start-lead").textContent = "This page opens it as soon as it is ready.";
+  byId("start-lead").textContent = LEAD;
   show("steps-place", true);
   show("failure", false);
   show("failure-buttons", false);
@@ -106,6 +121,10 @@ function follow(retries) {
       }
       const text = (event.message || "").replace(/^Spawn failed:?\s*/, "");
       fail(text || "It ended without saying why; please tell the operators.", event.html_message);
+      return;
+    }
+    if (event.phase === "queue") {
+      if (!cancelled) wait(event);
       return;
     }
     const phase = event.ready ? "ready" : phaseOf(event);

@@ -117,12 +117,21 @@ def _unescape(text: str) -> str:
     return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
 
 
+def _escape(path: Path) -> str:
+    return re.sub(r"[ \t\n\\]", lambda match: f"\\{ord(match[0]):03o}", str(path))
+
+
 class MountTable:
-    """The mounts of this mount namespace; of several on one path the topmost counts."""
+    """The mounts of this mount namespace; of several on one path the topmost counts.
+
+    A line is understood when it is asked for: a node with 50 servers has a thousand, and each
+    container's start changes the table.
+    """
 
     def __init__(self, text: str) -> None:
-        self.entries = [MountEntry.parse(line) for line in text.splitlines() if line]
-        self._by_path = {entry.path: entry for entry in self.entries}
+        lines = [line for line in text.splitlines() if line]
+        self._lines = [(line.split(" ", 5)[4], line) for line in lines]
+        self._by_path = dict(self._lines)
 
     @classmethod
     def read(cls) -> Self:
@@ -131,11 +140,17 @@ class MountTable:
 
     def at(self, path: Path) -> MountEntry | None:
         """What is mounted at exactly this path."""
-        return self._by_path.get(path)
+        line = self._by_path.get(_escape(path))
+        return MountEntry.parse(line) if line else None
 
     def below(self, path: Path) -> list[MountEntry]:
         """What is mounted below this path, the deepest first."""
-        entries = [entry for entry in self.entries if path in entry.path.parents]
+        above = "/" if path == Path("/") else f"{_escape(path)}/"
+        entries = [
+            MountEntry.parse(line)
+            for point, line in self._lines
+            if point.startswith(above) and point != above
+        ]
         return sorted(entries, key=lambda entry: len(entry.path.parts), reverse=True)
 
 

@@ -1,0 +1,51 @@
+"""A start that the node has no room for, by API, page and link, on real JupyterHub."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import requests
+
+pytestmark = pytest.mark.integration
+
+SAID = "There is no room for another server on this machine. It has 2 servers, which is all"
+
+
+def test_without_room_a_start_is_refused_at_once(small_hub):
+    small_hub.run_server("ada")
+    small_hub.run_server("ben")
+    small_hub.api("POST", "/users/cleo")
+    answer = small_hub.api("POST", "/users/cleo/server", json={"memory": "1G"})
+    assert answer.status_code == 503
+    assert answer.json()["message"].startswith(SAID)
+    assert "is stopped in about 60 minutes" in answer.json()["message"]
+    assert 3000 < int(answer.headers["Retry-After"]) <= 3600
+    assert small_hub.server("cleo") is None
+    metrics = requests.get(f"{small_hub.url}/metrics", timeout=10).text
+    assert 'taccuino_admission_refusals_total{cause="servers"} 1.0' in metrics
+    assert 'taccuino_node_free{resource="servers"} 0.0' in metrics
+    # What is not on offer is refused as such, room or not.
+    assert small_hub.api("POST", "/users/cleo/server", json={"image": "x"}).status_code == 400
+
+
+def test_the_page_says_so_and_keeps_the_choice(small_hub):
+    browser = small_hub.browser("cleo")
+    page = browser.get(f"{small_hub.url}/spawn", timeout=10).text
+    token = re.search(r'name="_xsrf" value="([^"]+)"', page)[1]
+    form = {"image": "base", "cpu": "2", "memory": "4G", "interface": "lab", "_xsrf": token}
+    answer = browser.post(f"{small_hub.url}/spawn", data=form, timeout=10)
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 3000
+    alert = re.search(r'role="alert"[^>]*>([^<]+)<', answer.text)[1]
+    assert alert.strip().startswith(SAID)
+    link = browser.get(f"{small_hub.url}/spawn?memory=1G", timeout=10)
+    assert link.status_code == 503
+    assert SAID in link.text
+
+
+def test_there_is_room_again(small_hub):
+    small_hub.stop_server("ben")
+    small_hub.run_server("cleo", memory="1G")
+    small_hub.stop_server("cleo")
+    small_hub.stop_server("ada")
