@@ -185,6 +185,9 @@ _BASE = r"""defaults base
     clitcpka-idle 120s
     clitcpka-intvl 30s
     option abortonclose
+    # Events of a start's progress are sent one by one: left to itself, the kernel waits up to
+    # 200 ms for more to send along.
+    option http-no-delay
     # A reload closes kept connections after their next answer, not under a request on its way.
     option idle-close-on-response
     retry-on conn-failure empty-response
