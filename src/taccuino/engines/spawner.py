@@ -35,18 +35,16 @@ from .failures import Evidence, Failure, clean_log, explain_failure, memory_noti
 from .metrics import START_FAILURES, START_SECONDS, WARM_CLAIMS
 from .progress import StartProgress
 from .queue import Lane, start_queue
-from .readiness import until_ready
 from .server import ServerContainer
 from .start_failure import StartFailure, find_room
+from .start_paths import start_cold, start_warm
 from .storage_port import Attachment, Bind, NoStorage, ServerIds, ServerStorage
 from .uid_ranges import UidRange, UidRanges
-from .warm import WarmPool, WarmServer
+from .warm import Claim
 
 __all__ = ["DockerEngineSpawner", "NotebookSpawner", "PodmanSpawner"]
 
 _RECONNECT_SECONDS = 15.0
-_WARM_SECONDS = 15.0
-"""A server that waited becomes ready in a tenth of a second; later than this, it hangs."""
 _SERVER_PHASES = {"booting": "Your container is up", "jupyter": "Jupyter is loading"}
 
 
@@ -76,8 +74,6 @@ class NotebookSpawner(DockerSpawner):
 
     _background: set[asyncio.Task[None]] = set()
     _firewalled = False
-    cold_starts = 0
-    """How many containers are being made for a user."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.last_failure: dict[str, Any] | None = None
@@ -91,9 +87,9 @@ class NotebookSpawner(DockerSpawner):
         self._cancelled = ""
         self.path = "cold"
         """How the server was started: from the pool (``warm``), or from nothing."""
-        self._claimed: WarmServer | None = None
+        self._claim = Claim(lambda: self.warm_pool(), self._warm_fault)
         self._told: asyncio.Future[None] | None = None
-        self._attachment = Attachment()
+        self.attachment = Attachment()
         self._poll_lock = asyncio.Lock()
         self._server_container: ServerContainer | None = None
         super().__init__(*args, **kwargs)
@@ -164,7 +160,7 @@ class NotebookSpawner(DockerSpawner):
         api, _ = server_api(self.settings, self.container.gateway)
         self.hub_connect_url = api.removesuffix(urlparse(self.hub.api_url).path)
         ours = notebook_environment(
-            self.settings, self.user.name, self.interface, self._attachment
+            self.settings, self.user.name, self.interface, self.attachment
         )
         return {**ours, **super().get_env()}
 
@@ -181,12 +177,9 @@ class NotebookSpawner(DockerSpawner):
         progress = self._progress
         self._starting = asyncio.current_task()
         self.last_failure = None
-        if pool := self.warm_pool():
-            pool.note_start(self.image)
         began = time.monotonic()
         try:
-            self._claim()
-            lane: Lane = "warm" if self._claimed else "cold"
+            lane: Lane = "warm" if self._claim.ask(self.image, note=True) else "cold"
             async with start_queue().turn(progress.wait_in_queue, lane):
                 find_room(self.settings, self.mem_limit, start_queue().under_way() - 1)
                 self.holds_storage = True
@@ -202,7 +195,7 @@ class NotebookSpawner(DockerSpawner):
             START_SECONDS.labels(self.path).observe(time.monotonic() - began)
             return address
         finally:
-            self._give_back()
+            self._claim.give_back()
             self._starting, self._cancelled = None, ""
             progress.close()
             self._progress = StartProgress()
@@ -247,138 +240,39 @@ class NotebookSpawner(DockerSpawner):
         raise AssertionError("start_attempts is at least 1")
 
     async def _attempt(self, progress: StartProgress) -> str:
-        self._told = asyncio.get_running_loop().create_future()
         await self._ensure_firewall()
         progress.enter("storage")
         own = await self._uids()
         held = await SharedStorage(self.user.name).mounted_for(self._server_storage)
         # While a user's files are mounted, all of their servers have the uids of these mounts.
-        if held is None and (warm := self._take_claimed()):
+        if held is None and (warm := self._claim.take(self.image)):
             try:
-                return await self._start_warm(warm, own, progress)
+                self.path = "warm"
+                return await start_warm(self, warm, own, progress)
             except (EngineError, ContainerExitedError, ServerFailedError, OSError) as error:
                 WARM_CLAIMS.labels("failed").inc()
                 self.log.warning("%s starts cold: %s", self._log_name, error)
                 held = warm.uids.uid
                 await self._remove_container()
-                self._told = asyncio.get_running_loop().create_future()
-        uids = own if held is None else UidRange.of(held)
-        return await self._start_cold(uids, ServerIds(uids.uid, own.uid), progress)
-
-    def _claim(self) -> None:
-        """Claim a warm server, if one waits and would be as the one that is asked for."""
-        pool: WarmPool | None = self.warm_pool()
-        if pool is None or self._claimed is not None:
-            return
-        if self.volumes or self.read_only_volumes:
-            pool.switch_off("DockerSpawner.volumes may differ by user")
-        else:
-            self._claimed = pool.claim(self.image)
-
-    def _take_claimed(self) -> WarmServer | None:
-        """The warm server, for good; one may have come to wait meanwhile."""
-        self._claim()
-        warm, self._claimed = self._claimed, None
-        return warm
-
-    def _give_back(self) -> None:
-        """Let somebody else have the warm server that was not needed after all."""
-        if self._claimed is not None:
-            self.warm_pool().give_back(self._claimed)
-            self._claimed = None
-
-    async def _start_warm(
-        self, warm: WarmServer, own: UidRange, progress: StartProgress
-    ) -> str:
-        """Make a server that waits the user's own: files, limits, identity."""
-        self.path = "warm"
-        self._server_container, self.object_id = warm.container, warm.container.id
-        warm.container.uid = warm.uids.uid
-        warm.container.tell_death_to(self._died_alone)
-        warm.link.on_phase = self.server_event
-        completing: asyncio.Future[Any] = asyncio.ensure_future(asyncio.sleep(0))
-        checking = asyncio.ensure_future(self.warm_pool().check_image(warm))
-        naming = asyncio.ensure_future(self._name_container())
-        try:
-            ids = ServerIds(warm.uids.uid, own.uid)
-            await self._attach(ids, progress, warm.place.name)
-            completing = asyncio.ensure_future(SharedStorage.complete(self._attachment))
-            progress.enter("container", "A container that was waiting becomes yours")
-            spec = self._container_spec(None)
-            assert self.container.group is not None
-            self.container.group.limit_memory(spec.memory)
-            self.container.group.weigh(1)
-            await checking
-            await warm.link.become(spec.environment, spec.command)
-            progress.enter("jupyter")
-            async with asyncio.timeout(_WARM_SECONDS):
-                await until_ready(self.container, self._told_future, self._died_alone)
-            self.container.booted(spec.cpus)
-            for fault in await completing:
-                progress.notice(fault)
-            await naming
-        finally:
-            warm.link.on_phase = None
-            warm.link.close()
-            tasks = {completing, checking, naming}
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-        progress.enter("ready")
-        return f"http://{self.container.ip}:{self.port}"
-
-    async def _name_container(self) -> None:
-        """Let operators see whose it is."""
-        try:
-            await self.container.rename(self.object_name)
-        except EngineError as error:
-            self.log.warning("%s keeps its first name: %s", self._log_name, error)
-
-    async def _start_cold(self, uids: UidRange, ids: ServerIds, progress: StartProgress) -> str:
         self.path = "cold"
-        self.container.uid = uids.uid
-        NotebookSpawner.cold_starts += 1
-        try:
-            return await self._make_server(uids, ids, progress)
-        finally:
-            NotebookSpawner.cold_starts -= 1
-            if pool := self.warm_pool():
-                pool.wake()
+        uids = own if held is None else UidRange.of(held)
+        with self._claim.making():
+            return await start_cold(self, uids, own, progress)
 
-    async def _make_server(
-        self, uids: UidRange, ids: ServerIds, progress: StartProgress
-    ) -> str:
-        attaching = asyncio.ensure_future(self._attach(ids, progress))
-        networking = asyncio.ensure_future(self.container.make_network())
-        try:
-            await asyncio.gather(attaching, networking)
-        finally:
-            for task in (attaching, networking):
-                task.cancel()
-            await asyncio.wait({attaching, networking})
-        completing = asyncio.ensure_future(SharedStorage.complete(self._attachment))
-        try:
-            progress.enter("container")
-            await self.container.create(self._container_spec(self._mapped_uids(uids)))
-            self.object_id = self.container.id
-            await self.container.start(self._died_alone)
-            progress.enter("jupyter")
-            base = self.server.base_url if self.server else "/"
-            address = (self.container.ip, self.port, f"{base}api")
-            await until_ready(self.container, self._told_future, self._died_alone, address)
-            self.container.booted(self.cpu_limit)
-            for fault in await completing:
-                progress.notice(fault)
-        finally:
-            completing.cancel()
-            await asyncio.wait({completing})
-        progress.enter("ready")
-        return f"http://{self.container.ip}:{self.port}"
+    def _warm_fault(self) -> str:
+        """Why no warm server can be as this one must be, if so."""
+        differs = self.volumes or self.read_only_volumes
+        return "DockerSpawner.volumes may differ by user" if differs else ""
 
-    @property
-    def _told_future(self) -> asyncio.Future[None]:
-        assert self._told is not None
+    def expect_word(self) -> asyncio.Future[None]:
+        """A future for what the server will say: that it is ready, or why it is not."""
+        self._told = asyncio.get_running_loop().create_future()
         return self._told
+
+    def take_container(self, container: ServerContainer) -> None:
+        """Take over a container that was made without a user."""
+        container.tell_death_to(self.died_alone)
+        self._server_container, self.object_id = container, container.id
 
     async def _ensure_firewall(self) -> None:
         """Once for each hub: the rules are the same for all servers."""
@@ -394,10 +288,12 @@ class NotebookSpawner(DockerSpawner):
             UidRanges(path, engine.uid_base).range_for, self.user.name
         )
 
-    def _mapped_uids(self, uids: UidRange) -> UidRange | None:
+    def mapped_uids(self, uids: UidRange) -> UidRange | None:
+        """The range that the engine must be told of."""
         return uids
 
-    def _container_spec(self, uids: UidRange | None) -> ContainerSpec:
+    def container_spec(self, uids: UidRange | None) -> ContainerSpec:
+        """The container that the user asked for."""
         flavour = self.settings.flavours[0]
         cpus: float = self.cpu_limit or flavour.cpus[0]
         memory: int = self.mem_limit or parse_size(flavour.memory[0])
@@ -412,7 +308,7 @@ class NotebookSpawner(DockerSpawner):
             cpus=cpus,
             memory=memory,
             pids_limit=self.settings.engine.pids_limit,
-            binds=(*self._attachment.binds, *self._site_binds()),
+            binds=(*self.attachment.binds, *self._site_binds()),
             hosts=hosts,
             uids=uids,
             command=[*self.cmd, *self.get_args()] if self.cmd else (),
@@ -481,12 +377,13 @@ class NotebookSpawner(DockerSpawner):
         storage = self.storage
         return storage if hasattr(storage, "attach") else storage(self)  # type: ignore[no-any-return]
 
-    async def _attach(
+    async def attach(
         self, ids: ServerIds, progress: StartProgress, place: str | None = None
     ) -> None:
+        """Make the user's files usable by a server with these ids."""
         shared, storage = SharedStorage(self.user.name), self._server_storage
-        self._attachment = await shared.attach(storage, ids, progress.detail, place)
-        for fault in self._attachment.faults:
+        self.attachment = await shared.attach(storage, ids, progress.detail, place)
+        for fault in self.attachment.faults:
             progress.notice(fault)
 
     async def _detach(self) -> None:
@@ -518,7 +415,7 @@ class NotebookSpawner(DockerSpawner):
             if not self.object_id:
                 return 0
             try:
-                if await self.container.running(self._died_alone):
+                if await self.container.running(self.died_alone):
                     return None
                 failure = await self._explain(None)
             except EngineError as error:
@@ -530,7 +427,7 @@ class NotebookSpawner(DockerSpawner):
             await self._clean_up()
             return 1 if failure.exit_code is None else failure.exit_code
 
-    def _died_alone(self) -> None:
+    def died_alone(self) -> None:
         """A running server's process ended: tell the hub now, not at its next look."""
         if self._starting is None and not self._stopping and not self._spawn_pending:
             self._in_background(self.poll_and_notify())
@@ -602,5 +499,5 @@ class DockerEngineSpawner(NotebookSpawner):
         assert isinstance(engine, DockerEngine)
         return UidRange(await engine.uid_offset())
 
-    def _mapped_uids(self, uids: UidRange) -> None:
+    def mapped_uids(self, uids: UidRange) -> None:
         """The daemon maps them by itself."""

@@ -6,7 +6,6 @@ from collections.abc import Collection
 
 from jupyterhub.app import JupyterHub
 
-from taccuino.engines.spawner import NotebookSpawner
 from taccuino.engines.warm import WarmPool
 from taccuino.settings import Settings
 
@@ -37,5 +36,4 @@ def warm_pool(settings: Settings, backend: StorageBackend) -> WarmPool:
         images,
         uids_in_use,
         supported=backend.mount_plane.shows_as_another,
-        busy=lambda: NotebookSpawner.cold_starts > 0,
     )

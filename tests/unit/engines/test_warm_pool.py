@@ -63,7 +63,6 @@ class Rig:
         settings = {"state_dir": str(directory), "warm": warm, "mount_plane": mounts}
         self.engine = StandInEngine()
         self.offered = ["base"]
-        self.busy = False
         self.can_show = True
         self.used: set[int] = set()
         self.pool = WarmPool(
@@ -71,7 +70,6 @@ class Rig:
             lambda: self.offered,
             self._used,
             self._supported,
-            lambda: self.busy,
         )
 
     async def _used(self) -> set[int]:
@@ -191,7 +189,7 @@ async def test_what_cannot_be_filled_is_no_error_and_not_tried_all_the_time(
 
 async def test_starts_come_before_the_pool(rigs: Callable[..., Rig]) -> None:
     rig = rigs()
-    rig.busy = True
+    rig.pool.cold_starts = 1
     await rig.pool._level()
     assert StandInServer.made == []
 

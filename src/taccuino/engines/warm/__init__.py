@@ -4,8 +4,9 @@
 go of it, ``link`` is the line on which it learns whose it is.
 """
 
+from .claim import Claim
 from .demand import Demand
 from .pool import WarmPool
 from .server import WarmServer
 
-__all__ = ["Demand", "WarmPool", "WarmServer"]
+__all__ = ["Claim", "Demand", "WarmPool", "WarmServer"]

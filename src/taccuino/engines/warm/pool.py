@@ -47,8 +47,6 @@ class WarmPool:
         The host uids that mounts and servers have; a warm server gets others.
     supported
         Whether a user's files can be shown to a server that has other uids.
-    busy
-        Whether servers are being started the cold way: they come first.
     """
 
     def __init__(
@@ -57,13 +55,13 @@ class WarmPool:
         images: Callable[[], Sequence[str]],
         uids_in_use: Callable[[], Awaitable[Collection[int]]],
         supported: Callable[[], Awaitable[bool]],
-        busy: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._images = images
         self._uids_in_use = uids_in_use
         self._supported = supported
-        self._busy = busy
+        self.cold_starts = 0
+        """Servers that are being made for their user: they come before the pool."""
         self._demand = Demand(settings.warm)
         self._servers: list[WarmServer] = []
         self._refused: dict[str, tuple[float, float]] = {}
@@ -162,7 +160,7 @@ class WarmPool:
 
     def _next(self) -> str | None:
         """The image of which a server is to be added now."""
-        if self._busy():
+        if self.cold_starts:
             return None  # the end of their starts wakes this
         now = time.monotonic()
         for image, wanted in self._targets().items():

@@ -51,6 +51,7 @@ class WarmServer:
         self.place = settings.mount_plane.directory / PLACES / self.name
         self.link = Link(settings.state_dir / "engine/warm" / self.name.rpartition("-")[2])
         self.container = ServerContainer(settings, engine, self.name, {WARM_LABEL: image})
+        self.container.uid = uids.uid
         self._settings = settings
 
     @property

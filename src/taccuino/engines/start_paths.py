@@ -1,0 +1,118 @@
+"""The two ways of a start: a server that waits becomes the user's, or one is made for them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from .attachment import SharedStorage
+from .errors import EngineError
+from .progress import StartProgress
+from .readiness import until_ready
+from .storage_port import ServerIds
+from .uid_ranges import UidRange
+
+if TYPE_CHECKING:
+    from .spawner import NotebookSpawner
+    from .warm import WarmServer
+
+__all__ = ["start_cold", "start_warm"]
+
+_WARM_SECONDS = 15.0
+"""A server that waited becomes ready in a tenth of a second; later than this, it hangs."""
+
+
+async def start_warm(
+    spawner: NotebookSpawner, warm: WarmServer, own: UidRange, progress: StartProgress
+) -> str:
+    """Make a server that waits the user's own: files, limits, identity; its address.
+
+    Raises
+    ------
+    EngineError, ContainerExitedError, ServerFailedError, OSError
+        If it does not become it; a server can be made then, for the same uids.
+    """
+    container = warm.container
+    spawner.take_container(container)
+    told = spawner.expect_word()
+    warm.link.on_phase = spawner.server_event
+    completing: asyncio.Future[Any] = asyncio.ensure_future(asyncio.sleep(0))
+    checking = asyncio.ensure_future(spawner.warm_pool().check_image(warm))
+    naming = asyncio.ensure_future(_name(spawner))
+    try:
+        ids = ServerIds(warm.uids.uid, own.uid)
+        await spawner.attach(ids, progress, warm.place.name)
+        completing = asyncio.ensure_future(SharedStorage.complete(spawner.attachment))
+        progress.enter("container", "A container that was waiting becomes yours")
+        spec = spawner.container_spec(None)
+        assert container.group is not None
+        container.group.limit_memory(spec.memory)
+        container.group.weigh(1)
+        await checking
+        await warm.link.become(spec.environment, spec.command)
+        progress.enter("jupyter")
+        async with asyncio.timeout(_WARM_SECONDS):
+            await until_ready(container, told, spawner.died_alone)
+        container.booted(spec.cpus)
+        for fault in await completing:
+            progress.notice(fault)
+        await naming
+    finally:
+        warm.link.on_phase = None
+        warm.link.close()
+        tasks = {completing, checking, naming}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    progress.enter("ready")
+    return f"http://{container.ip}:{spawner.port}"
+
+
+async def _name(spawner: NotebookSpawner) -> None:
+    """Let operators see whose the container is."""
+    try:
+        await spawner.container.rename(spawner.object_name)
+    except EngineError as error:
+        spawner.log.warning("%s keeps its first name: %s", spawner.container.name, error)
+
+
+async def start_cold(
+    spawner: NotebookSpawner, uids: UidRange, own: UidRange, progress: StartProgress
+) -> str:
+    """Make a server for the user, which runs in the range ``uids``; its address.
+
+    Raises
+    ------
+    TaccuinoError
+        If it can't be had.
+    """
+    container, told = spawner.container, spawner.expect_word()
+    container.uid = uids.uid
+    ids = ServerIds(uids.uid, own.uid)
+    attaching = asyncio.ensure_future(spawner.attach(ids, progress))
+    networking = asyncio.ensure_future(container.make_network())
+    try:
+        await asyncio.gather(attaching, networking)
+    finally:
+        for task in (attaching, networking):
+            task.cancel()
+        await asyncio.wait({attaching, networking})
+    completing = asyncio.ensure_future(SharedStorage.complete(spawner.attachment))
+    try:
+        progress.enter("container")
+        spec = spawner.container_spec(spawner.mapped_uids(uids))
+        await container.create(spec)
+        spawner.object_id = container.id
+        await container.start(spawner.died_alone)
+        progress.enter("jupyter")
+        base = spawner.server.base_url if spawner.server else "/"
+        address = (container.ip, spawner.port, f"{base}api")
+        await until_ready(container, told, spawner.died_alone, address)
+        container.booted(spec.cpus)
+        for fault in await completing:
+            progress.notice(fault)
+    finally:
+        completing.cancel()
+        await asyncio.wait({completing})
+    progress.enter("ready")
+    return f"http://{container.ip}:{spawner.port}"

@@ -1,0 +1,69 @@
+"""One spawner's claim on a warm server: made before its turn, used or given back after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from .pool import WarmPool
+from .server import WarmServer
+
+__all__ = ["Claim"]
+
+
+class Claim:
+    """What a start may take from the pool.
+
+    Parameters
+    ----------
+    pool
+        The pool, if there is one.
+    fault
+        Why no server of the pool would be as the one that is asked for; empty if it would.
+    """
+
+    def __init__(self, pool: Callable[[], WarmPool | None], fault: Callable[[], str]) -> None:
+        self._pool = pool
+        self._fault = fault
+        self._server: WarmServer | None = None
+
+    def ask(self, image: str, *, note: bool = False) -> bool:
+        """Claim a server of the image, if one waits; with ``note``, count this start."""
+        pool = self._pool()
+        if pool is None:
+            return False
+        if note:
+            pool.note_start(image)
+        if self._server is None:
+            if fault := self._fault():
+                pool.switch_off(fault)
+            else:
+                self._server = pool.claim(image)
+        return self._server is not None
+
+    def take(self, image: str) -> WarmServer | None:
+        """The server, for good; one may have come to wait since the claim was asked for."""
+        self.ask(image)
+        server, self._server = self._server, None
+        return server
+
+    def give_back(self) -> None:
+        """Let somebody else have what was not needed after all."""
+        pool = self._pool()
+        if pool is not None and self._server is not None:
+            pool.give_back(self._server)
+            self._server = None
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """While a server is made the cold way, the pool makes none."""
+        pool = self._pool()
+        if pool is None:
+            yield
+            return
+        pool.cold_starts += 1
+        try:
+            yield
+        finally:
+            pool.cold_starts -= 1
+            pool.wake()
