@@ -105,6 +105,16 @@ class Engine:
             return False
         return True
 
+    async def image_id(self, reference: str) -> str:
+        """The id of the image that a reference stands for now.
+
+        Raises
+        ------
+        ImageMissingError, EngineError
+        """
+        found = await self._read(lambda client: client.inspect_image(reference))  # type: ignore[no-untyped-call]
+        return str(found["Id"])
+
     async def create(self, name: str, spec: ContainerSpec) -> str:
         """Create a container; its id.
 

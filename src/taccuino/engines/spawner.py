@@ -32,6 +32,7 @@ from .errors import (
     ServerFailedError,
 )
 from .failures import Evidence, Failure, clean_log, explain_failure, memory_notice
+from .front_end import front_end_addresses
 from .metrics import START_FAILURES, START_SECONDS
 from .progress import StartProgress
 from .readiness import wait_until_answers
@@ -81,6 +82,7 @@ class NotebookSpawner(DockerSpawner):
         self._cancelled = ""
         self._told: asyncio.Future[None] | None = None
         self._attachment = Attachment()
+        self._front_end: Mapping[str, str] = {}
         self._poll_lock = asyncio.Lock()
         self._server_container: ServerContainer | None = None
         super().__init__(*args, **kwargs)
@@ -142,7 +144,7 @@ class NotebookSpawner(DockerSpawner):
         api, _ = server_api(self.settings, self.container.gateway)
         self.hub_connect_url = api.removesuffix(urlparse(self.hub.api_url).path)
         ours = notebook_environment(
-            self.settings, self.user.name, self.interface, self._attachment
+            self.settings, self.user.name, self.interface, self._attachment, self._front_end
         )
         return {**ours, **super().get_env()}
 
@@ -225,7 +227,8 @@ class NotebookSpawner(DockerSpawner):
         attaching = asyncio.ensure_future(self._attach(uids, progress))
         networking = asyncio.ensure_future(self.container.make_network())
         try:
-            await asyncio.gather(attaching, networking)
+            looking = front_end_addresses(self.engine, self.settings, self.image)
+            _, _, self._front_end = await asyncio.gather(attaching, networking, looking)
         finally:
             for task in (attaching, networking):
                 task.cancel()

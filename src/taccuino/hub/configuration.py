@@ -32,7 +32,7 @@ from .handlers.tokens import (
     token_handlers,
 )
 from .housekeeping import start_housekeeping
-from .options import ServerOptions
+from .options import ServerOptions, preload_of
 from .readiness import Check, Readiness
 from .storage import HubStorage, StorageBackend
 
@@ -191,6 +191,7 @@ def _configure_pages(c: Any, settings: Settings) -> None:
         # JupyterHub calls what can be called with the user of the page.
         "last_failure": _last_failure,
         "group_directories": lambda user: _group_directories(settings, user),
+        "preload": lambda _user: lambda spawner: _preload(settings, spawner),
         "storage_pages": settings.local.storage_pages_port is not None,
     }
     hub.logo_file = str(_HERE / "static/logo.svg")
@@ -210,6 +211,11 @@ def _last_failure(user: Any) -> str:
     if not failure or time.time() - failure.get("at", 0) > _SHOWN_FAILURE_SECONDS:
         return ""
     return str(failure["message"])
+
+
+def _preload(settings: Settings, spawner: Any) -> dict[str, dict[str, list[str]]]:
+    """What a starting server's page will load, as the options' form names it."""
+    return {"": {"": preload_of(settings, spawner.image).get(spawner.interface, [])}}
 
 
 def _group_directories(settings: Settings, user: Any) -> list[str]:

@@ -14,12 +14,13 @@ from typing import Any
 from tornado import web
 
 from taccuino.errors import SettingsError
+from taccuino.front_end import front_end_of_reference
 from taccuino.offers_file import load_offers, offers_path
 from taccuino.settings import ImageSettings, Settings, parse_size
 
 from .offers import INTERFACES, Offers, OptionsError, memory_label
 
-__all__ = ["OptionsRefused", "ServerOptions", "offered_images"]
+__all__ = ["OptionsRefused", "ServerOptions", "offered_images", "preload_of"]
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,12 @@ def offered_images(settings: Settings) -> list[ImageSettings]:
     except SettingsError:
         log.exception("The offered images are left out")
         return []
+
+
+def preload_of(settings: Settings, reference: str) -> dict[str, list[str]]:
+    """By interface, what the front end of an image loads at its start; addresses at the edge."""
+    found = front_end_of_reference(settings, reference)
+    return dict(found.preload) if found else {}
 
 
 class ServerOptions:
@@ -58,6 +65,10 @@ class ServerOptions:
             names["cpus"] = [(f"{cpus:g}", f"{cpus:g}") for cpus in sorted(offers.cpus)]
             sizes = sorted(offers.memory, key=parse_size)
             names["memory"] = [(size, memory_label(size)) for size in sizes]
+            names["preload"] = {
+                image.name: preload_of(self.settings, image.reference)
+                for image in offers.images
+            }
             names["combinations"] = {
                 f"{cpus:g}": offers.memory_with(cpus) for cpus in offers.cpus
             }
