@@ -1,4 +1,4 @@
-"""From the login to a usable JupyterLab, and from there to a notebook's first output, in chromium.
+"""From the login to a usable JupyterLab, and on to a notebook's first output, in chromium.
 
 Each round does the same with plain JupyterHub and with Taccuino, one after the other, on the
 same image: first with an empty browser cache, then once more with what the browser has kept.
@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -50,7 +49,8 @@ _USABLE = """() => !document.getElementById('jupyterlab-splash')
     && document.querySelector('.jp-DirListing-item, .jp-LauncherCard')"""
 _WRITE = """async ({path, notebook}) => {
     const xsrf = Object.fromEntries(document.cookie.split('; ').map((c) => c.split('=')))._xsrf;
-    const answer = await fetch(`${location.pathname.replace(/\\/lab.*/, '')}/api/contents/${path}`, {
+    const server = location.pathname.replace(/\\/lab.*/, '');
+    const answer = await fetch(`${server}/api/contents/${path}`, {
         method: 'PUT', headers: {'X-XSRFToken': xsrf},
         body: JSON.stringify({type: 'notebook', format: 'json', content: notebook}),
     });
@@ -79,6 +79,7 @@ class _Side:
     """One service: how to get as far as the password, to send it, and to stop the server."""
 
     name: str
+    url: str
     enter: Callable[[Page], None]
     submit: Callable[[Page], None]
     stop: Callable[[], None]
@@ -86,8 +87,13 @@ class _Side:
 
 @dataclass
 class _Traffic:
-    """What JupyterLab's page had from the network: bytes with headers, and requests."""
+    """What JupyterLab's page had from the network: bytes with headers, and requests.
 
+    Also what was fetched for it before there was a server. The service's other pages, and the
+    IAM's, are left out: JupyterLab's files are below two paths.
+    """
+
+    url: str
     sizes: dict[str, float] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
 
@@ -99,8 +105,7 @@ class _Traffic:
 
     def _response(self, event: dict[str, Any]) -> None:
         address = event["response"]["url"]
-        # The service's other pages are not JupyterLab's, which is all below these two.
-        if re.match(r"https?://[^/]+/(user|static)/", address):
+        if address.startswith((f"{self.url}/user/", f"{self.url}/static/")):
             self.addresses[event["requestId"]] = address
 
     def _finished(self, event: dict[str, Any]) -> None:
@@ -117,7 +122,7 @@ class _Traffic:
 
 
 def run(rounds: int) -> Comparison:
-    """Measure ``rounds`` visits of each side, each with an empty cache and with a filled one."""
+    """Measure ``rounds`` visits of each side, each with an empty and with a filled cache."""
     report = Comparison("page")
     Console(stderr=True).print("Starting an instance of the service; minutes at the first time")
     with running_instance() as instance, sync_playwright() as playwright:
@@ -145,9 +150,9 @@ def _visit_twice(playwright: Playwright, side: _Side, report: Comparison) -> Non
             side.stop()
             context.clear_cookies()
             page = context.new_page()
-            traffic = _Traffic()
-            side.enter(page)
+            traffic = _Traffic(side.url)
             traffic.follow(context, page)
+            side.enter(page)
             clock = time.monotonic()
             side.submit(page)
             page.wait_for_url(re.compile("/user/[^/]+/lab"), wait_until="commit")
@@ -219,7 +224,7 @@ def _plain_side(plain: PlainHub) -> _Side:
         while plain.api("GET", "/users/plain").json()["servers"]:
             time.sleep(0.2)
 
-    return _Side(PLAIN, enter, lambda page: page.keyboard.press("Enter"), stop)
+    return _Side(PLAIN, plain.url, enter, lambda page: page.keyboard.press("Enter"), stop)
 
 
 def _own_side(instance: Instance) -> _Side:
@@ -235,4 +240,6 @@ def _own_side(instance: Instance) -> _Side:
         page.keyboard.press("Enter")
         page.fill("input[name=password]", account["password"])
 
-    return _Side(OWN, enter, lambda page: page.keyboard.press("Enter"), person.stop)
+    return _Side(
+        OWN, instance.url, enter, lambda page: page.keyboard.press("Enter"), person.stop
+    )

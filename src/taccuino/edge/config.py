@@ -266,7 +266,7 @@ _FRONT_END_RULES = (
 
 
 def _front_end(settings: Settings) -> str:
-    """What serves the images' static files, which are everyone's: it learns nothing of users."""
+    """What serves the images' static files: they are everyone's, it learns nothing of users."""
     lines = [
         "http-request del-header Cookie",
         "http-request del-header Authorization",

@@ -53,7 +53,7 @@ class DockerImages:
             If the daemon can't be asked.
         """
         with self._client("asked for its containers") as client:
-            found = client.containers(all=True)  # type: ignore[no-untyped-call]
+            found = client.containers(all=True)
         return {str(item["ImageID"]).removeprefix("sha256:") for item in found}
 
     def load(self, archive: Path) -> None:

@@ -2,8 +2,9 @@
 
 The image hands them out itself, as a tar, from a container without a network or rights. Only
 regular files with plain names are taken out of it. They are compressed here, so that nobody
-compresses them again: brotli at quality 9 takes a sixth off the size that gzip gives JupyterLab's
-core, for a second of CPU an image; quality 11 takes half a minute for another twelfth.
+compresses them again: brotli at quality 9 takes a sixth off the size that gzip gives
+JupyterLab's core, for a second of CPU an image; quality 11 takes half a minute for another
+twelfth.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _PLAIN = re.compile(r"^[A-Za-z0-9_@+~][A-Za-z0-9._@+~ -]{0,200}$")
 _COMPRESSED = {".js", ".mjs", ".css", ".json", ".svg", ".ico", ".wasm", ".txt", ".xml"}
 _COMPRESSED |= {".eot", ".ttf", ".otf"}
 _SMALLEST = 256  # bytes; less fits into a packet anyway
-_PRELOADED_EXTENSION = 512 * 1024  # bytes; of a larger one, its entry alone
+_PRELOADED_EXTENSION = 1024 * 1024  # bytes; of a larger one, its entry alone
 _APPLICATIONS = ("lab", "notebook")
 
 

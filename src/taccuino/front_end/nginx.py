@@ -23,6 +23,7 @@ HEALTH_PATH = "/health"
 USER = "nobody"
 """Whose rights it has."""
 _BROTLI = Path("/usr/lib/nginx/modules/ngx_http_brotli_static_module.so")
+_PICTURES = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 _TYPES = Path("/etc/nginx/mime.types")
 
 
@@ -73,7 +74,7 @@ http {{
         location ~ "^{URL_PREFIX}[0-9a-f]{{32}}/[^.].*[.](svg|xml)$" {{
             limit_except GET {{ deny all; }}
             add_header Cache-Control "public, max-age=31536000, immutable";
-            add_header Content-Security-Policy "sandbox; default-src 'none'; style-src 'unsafe-inline'";
+            add_header Content-Security-Policy "{_PICTURES}";
         }}
         location ~ "^{URL_PREFIX}[0-9a-f]{{32}}/[^.]" {{
             limit_except GET {{ deny all; }}

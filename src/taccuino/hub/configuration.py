@@ -32,7 +32,7 @@ from .handlers.tokens import (
     token_handlers,
 )
 from .housekeeping import start_housekeeping
-from .options import ServerOptions, preload_of
+from .options import ServerOptions
 from .readiness import Check, Readiness
 from .storage import HubStorage, StorageBackend
 
@@ -61,7 +61,7 @@ def configure(c: Any, settings: Settings) -> None:
     _configure_storage_pages(c, settings)
     _configure_culling(c, settings)
     _configure_options(c, options)
-    _configure_pages(c, settings)
+    _configure_pages(c, settings, options)
     _configure_handlers(c, settings, backend, options)
     iam.configure(c, settings)
     c.JupyterHub.authenticator_class = HubAuthenticator
@@ -178,7 +178,7 @@ def _configure_options(c: Any, options: ServerOptions) -> None:
     c.Spawner.apply_user_options = options.apply
 
 
-def _configure_pages(c: Any, settings: Settings) -> None:
+def _configure_pages(c: Any, settings: Settings, options: ServerOptions) -> None:
     """Templates and what they are told."""
     hub = c.JupyterHub
     hub.template_paths = [str(path) for path in (*settings.hub.templates, _HERE / "templates")]
@@ -191,7 +191,7 @@ def _configure_pages(c: Any, settings: Settings) -> None:
         # JupyterHub calls what can be called with the user of the page.
         "last_failure": _last_failure,
         "group_directories": lambda user: _group_directories(settings, user),
-        "preload": lambda _user: lambda spawner: _preload(settings, spawner),
+        "preload": options.preload,
         "storage_pages": settings.local.storage_pages_port is not None,
     }
     hub.logo_file = str(_HERE / "static/logo.svg")
@@ -211,11 +211,6 @@ def _last_failure(user: Any) -> str:
     if not failure or time.time() - failure.get("at", 0) > _SHOWN_FAILURE_SECONDS:
         return ""
     return str(failure["message"])
-
-
-def _preload(settings: Settings, spawner: Any) -> dict[str, dict[str, list[str]]]:
-    """What a starting server's page will load, as the options' form names it."""
-    return {"": {"": preload_of(settings, spawner.image).get(spawner.interface, [])}}
 
 
 def _group_directories(settings: Settings, user: Any) -> list[str]:

@@ -8,19 +8,19 @@ so that its page can say what to change.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tornado import web
 
 from taccuino.errors import SettingsError
-from taccuino.front_end import front_end_of_reference
 from taccuino.offers_file import load_offers, offers_path
 from taccuino.settings import ImageSettings, Settings, parse_size
 
 from .offers import INTERFACES, Offers, OptionsError, memory_label
+from .preloading import preload, preload_of
 
-__all__ = ["OptionsRefused", "ServerOptions", "offered_images", "preload_of"]
+__all__ = ["OptionsRefused", "ServerOptions", "offered_images"]
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +36,6 @@ def offered_images(settings: Settings) -> list[ImageSettings]:
         return []
 
 
-def preload_of(settings: Settings, reference: str) -> dict[str, list[str]]:
-    """By interface, what the front end of an image loads at its start; addresses at the edge."""
-    found = front_end_of_reference(settings, reference)
-    return dict(found.preload) if found else {}
-
-
 class ServerOptions:
     """JupyterHub's option hooks over the offers."""
 
@@ -52,6 +46,20 @@ class ServerOptions:
         """What JupyterHub's ``User`` may choose now, by the groups they are in now."""
         groups = [group.name for group in user.groups]
         return Offers.of(self.settings, groups, offered_images(self.settings))
+
+    def preload(self, user: Any) -> Callable[[Any], list[str]]:
+        """For the pages: what a server that is started with some options will load.
+
+        Before the login, what is offered to everyone counts.
+        """
+        offers = (
+            self.offers(user)
+            if user
+            else Offers.of(self.settings, [], offered_images(self.settings))
+        )
+        return lambda choice: preload(
+            offers, self.settings, choice if isinstance(choice, dict) else None
+        )
 
     def form(self, spawner: Any) -> str:
         """``Spawner.options_form``: the fields, with the last choice selected."""

@@ -3,7 +3,7 @@
 JupyterLab's scripts, those of its extensions and the themes are the same for all users of an
 image. ``taccuino up`` runs this module in a container of each offered image, which writes them
 to its standard output as a tar; the edge serves them, and tells the servers of that image where
-(``TACCUINO_FRONT_END``). What a user has installed themselves still comes from their own server.
+(``TACCUINO_FRONT_END``). What a user has installed themselves comes from their own server.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def shared_page_config(
 
 
 def install(settings: dict[str, Any], environment: Mapping[str, str]) -> None:
-    """Have the pages of JupyterLab and Notebook refer to the edge; ``settings`` are tornado's."""
+    """Have JupyterLab's and Notebook's pages refer to the edge; ``settings`` are tornado's."""
     shared = addresses(environment)
     if not shared:
         return

@@ -12,7 +12,7 @@
     matchMedia("(prefers-reduced-data: reduce)").matches;
   if (!known || sparing) return;
 
-  const files = JSON.parse(known.textContent); // by image and interface
+  const files = JSON.parse(known.textContent); // a list, or lists by image and interface
   const asked = new Set();
   let waiting = [];
   let underWay = 0;
@@ -37,7 +37,8 @@
     document.querySelector(`select[name=${name}], input[name=${name}]:checked`)?.value || "";
 
   function choose() {
-    waiting = [...(files[chosen("image")]?.[chosen("interface")] || [])];
+    const list = Array.isArray(files) ? files : files[chosen("image")]?.[chosen("interface")];
+    waiting = [...(list || [])];
     go();
   }
 
