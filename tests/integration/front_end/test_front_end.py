@@ -154,6 +154,12 @@ def test_it_runs_without_privileges(instance: Instance) -> None:
     assert int(status["CapEff"], 16) == 0
 
 
+def test_a_request_waits_while_it_is_restarted(instance: Instance, main_script: str) -> None:
+    instance.kill("front-end")
+    assert raw(instance, main_script)[0].status == 200
+    instance.wait_until_ready()
+
+
 def test_a_users_own_extension_comes_from_their_server(
     instance: Instance, alice: Person
 ) -> None:
