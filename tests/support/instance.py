@@ -221,7 +221,7 @@ def free_port_block() -> int:
     for port in PORT_BLOCK:
         with contextlib.ExitStack() as stack:
             try:
-                for offset in range(9):
+                for offset in range(10):
                     stack.enter_context(socket.create_server(("", port + offset)))
             except OSError:
                 continue

@@ -18,6 +18,7 @@ from taccuino.engines.images import (
     build_arguments,
     check_name,
     check_own_name,
+    export_front_ends,
     reference_of,
 )
 from taccuino.settings import ImageSettings, Settings
@@ -156,6 +157,7 @@ def withdraw(
     configured = _settings(settings)
     path = offers_file.offers_path(configured)
     if offers_file.withdraw(path, check_name(name)):
+        _export(configured)
         _say(f"{name} is no longer offered. To undo: taccuino image offer {name}")
         return
     if any(image.name == name for image in configured.images):
@@ -180,7 +182,9 @@ def base(
     """Make the base image if its recipe changed (`taccuino up` does the same)."""
     if source and source != MIRROR:
         reference_of(source)  # refuses what is none
-    ensure_base_image(_settings(settings), _say, source=source)
+    configured = _settings(settings)
+    ensure_base_image(configured, _say, source=source)
+    _export(configured)
 
 
 def _settings(path: Path | None) -> Settings:
@@ -236,8 +240,15 @@ def _check(store: object, reference: str) -> None:
 def _offer(settings: Settings, image: ImageSettings) -> None:
 
     offers_file.offer(offers_file.offers_path(settings), image)
+    _export(settings)
     whom = f"members of {', '.join(image.groups)}" if image.groups else "everyone"
     _say(f"{image.name} is offered to {whom}. To undo: taccuino image withdraw {image.name}")
+
+
+def _export(settings: Settings) -> None:
+    """Bring what the edge serves in line with what is offered."""
+    if settings.local.front_end_port is not None:
+        export_front_ends(settings, _say)
 
 
 def _offer_columns(image: ImageSettings | None) -> tuple[str, str]:

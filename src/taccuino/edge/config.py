@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from taccuino.front_end import URL_PREFIX
 from taccuino.settings import Settings
 
 from .runtime import EdgeError
@@ -35,7 +36,7 @@ _PLAIN_PATH = re.compile(r"^/[A-Za-z0-9._/+@~-]+$")
 _COMPRESSED = (
     "text/html text/css text/plain text/javascript text/markdown text/csv text/xml "
     "application/javascript application/json application/manifest+json application/xml "
-    "application/wasm image/svg+xml"
+    "application/wasm image/svg+xml image/x-icon image/vnd.microsoft.icon"
 )
 
 
@@ -83,6 +84,8 @@ def haproxy_config(
         _backends(settings),
         storage_data_backend(settings, s3_backend),
     ]
+    if settings.local.front_end_port:
+        sections.append(_front_end(settings))
     if iam_backend is not None:
         sections.append(_iam(settings, iam_backend, jwks_file))
     if s3_backend is not None:
@@ -224,6 +227,7 @@ def _service(settings: Settings, *, hsts: bool) -> str:
         "acl wants_json path_reg ^/(user|services)/.*/api/",
         "acl wants_json req.hdr(accept) -m beg application/json",
         *_STORAGE_DATA_RULES,
+        *(_FRONT_END_RULES if settings.local.front_end_port else ()),
         "use_backend servers-api if routed wants_json",
         "use_backend servers if routed",
         "use_backend hub-api if wants_json",
@@ -256,6 +260,25 @@ _STORAGE_DATA_RULES = (
     "http-request deny deny_status 403 if storage_data { req.hdr(service-worker) -m found }",
     "use_backend storage-data if storage_data",
 )
+
+
+_FRONT_END_RULES = (
+    f"acl front_end path_beg {URL_PREFIX}",
+    "use_backend front-end if front_end",
+)
+
+
+def _front_end(settings: Settings) -> str:
+    """What serves the images' static files: they are everyone's, it learns nothing of users."""
+    lines = [
+        "http-request del-header Cookie",
+        "http-request del-header Authorization",
+        "timeout connect 500ms",
+        "retries 8",
+        *_RETRY_READS_ONLY,
+        f"server front-end 127.0.0.1:{settings.local.front_end_port}",
+    ]
+    return _section("backend front-end from base", lines)
 
 
 def _for_servers_only(settings: Settings) -> list[str]:

@@ -44,6 +44,18 @@ class DockerImages:
                 return None
         return str(found["Id"]).removeprefix("sha256:")
 
+    def in_use(self) -> set[str]:
+        """The ids of the images that containers, running or not, were made of.
+
+        Raises
+        ------
+        DockerImagesError
+            If the daemon can't be asked.
+        """
+        with self._client("asked for its containers") as client:
+            found = client.containers(all=True)
+        return {str(item["ImageID"]).removeprefix("sha256:") for item in found}
+
     def load(self, archive: Path) -> None:
         """Take the images of an archive, as ``docker load`` does.
 

@@ -121,6 +121,11 @@ class Engine:
         """
         await self._write(lambda client: client.rename(container, name))
 
+    async def image_id(self, reference: str) -> str | None:
+        """The id of the image that a reference stands for now; nothing where there is none."""
+        info = await self.image(reference)
+        return None if info is None else str(info["Id"])
+
     async def create(self, name: str, spec: ContainerSpec) -> str:
         """Create a container; its id.
 

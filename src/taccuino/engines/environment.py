@@ -33,15 +33,23 @@ def server_api(settings: Settings, gateway: str) -> tuple[str, Mapping[str, str]
 
 
 def notebook_environment(
-    settings: Settings, username: str, interface: str, attachment: Attachment
+    settings: Settings,
+    username: str,
+    interface: str,
+    attachment: Attachment,
+    front_end: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Taccuino's own variables, and the storage's; JupyterHub's come on top."""
+    """Taccuino's own variables, and the storage's; JupyterHub's come on top.
+
+    ``front_end`` is where the edge serves the image's static files, by part, if it does.
+    """
     return {
         **attachment.environment,
         "TACCUINO_USERNAME": username,
         "TACCUINO_INTERFACE": interface,
         "TACCUINO_OIDC_PROFILE": settings.iam.oidc_agent_profile,
         "TACCUINO_STORAGE_FAULTS": json.dumps(list(attachment.faults)),
+        **({"TACCUINO_FRONT_END": json.dumps(dict(front_end))} if front_end else {}),
         # Seconds; at JupyterHub's own 300, the hub could miss a short idle limit.
         "JUPYTERHUB_ACTIVITY_INTERVAL": str(min(300, settings.culling.idle_seconds // 2)),
     }

@@ -17,12 +17,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taccuino.errors import TaccuinoError
+from taccuino.offers_file import load_offers, offers_path
 from taccuino.settings import Settings
 
 from .build_network import BuildNetwork
 from .docker_images import DockerImages, DockerImagesError
 
-__all__ = ["Image", "ImageError", "ImageStore", "Report", "check_name", "reference_of"]
+__all__ = [
+    "Image",
+    "ImageError",
+    "ImageStore",
+    "Report",
+    "check_name",
+    "export_front_ends",
+    "reference_of",
+]
 
 Report = Callable[[str], None]
 BuildKind = Literal["derived", "bare", "offline"]
@@ -220,6 +229,32 @@ class ImageStore:
             what = f"building the image {reference}"
             self.podman("build", *options, str(context), what=what)
 
+    def identity(self, reference: str) -> str | None:
+        """The id of an image, the hash of all that it is; `None` if the store has none."""
+        what = f"looking at {reference}"
+        try:
+            return self.podman(
+                "image", "inspect", "--format={{.Id}}", reference, what=what
+            ).strip()
+        except ImageError:
+            return None
+
+    def in_use(self) -> set[str]:
+        """The ids of the images that the engine's containers were made of.
+
+        Raises
+        ------
+        ImageError
+            If the engine can't be asked.
+        """
+        if self._docker is None:
+            arguments = ("ps", "--all", "--no-trunc", "--format={{.ImageID}}")
+            return set(self.podman(*arguments, what="listing the containers").split())
+        try:
+            return self._docker.in_use()
+        except DockerImagesError as error:
+            raise ImageError(str(error)) from error
+
     def in_engine(self, reference: str) -> bool:
         """Whether the engine can start servers from an image: Docker's own, where it is that.
 
@@ -245,10 +280,9 @@ class ImageStore:
         """
         if self._docker is None or self.labels(reference) is None:
             return
-        what = f"looking at {reference}"
-        own = self.podman("image", "inspect", "--format", "{{.Id}}", reference, what=what)
+        own = self.identity(reference)
         try:
-            if self._docker.identity(reference) == own.strip():
+            if self._docker.identity(reference) == own:
                 return
             report(f"Handing {reference} to Docker")
             with tempfile.TemporaryDirectory(prefix="image-", dir=self._temporary) as directory:
@@ -263,6 +297,22 @@ class ImageStore:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("a", encoding="utf-8") as log:
             log.write(f"$ {' '.join(command[:1])} ... -> {done.returncode}\n{done.stderr}\n")
+
+
+def export_front_ends(settings: Settings, report: Report) -> None:
+    """Have the edge serve the static files of every offered image, and of no other.
+
+    Raises
+    ------
+    ImageError
+        If the engine can't be asked which images are in use.
+    """
+    from taccuino.front_end.export import export_images
+
+    offered = (*settings.images, *load_offers(offers_path(settings)))
+    store = ImageStore(settings)
+    references = [image.reference for image in offered]
+    export_images(store, references, report, in_use=store.in_use())
 
 
 def build_arguments(pairs: Sequence[str]) -> dict[str, str]:

@@ -90,6 +90,8 @@ class NotebookSpawner(DockerSpawner):
         self._claim = Claim(lambda: self.warm_pool(), self._warm_fault)
         self._told: asyncio.Future[None] | None = None
         self.attachment = Attachment()
+        self.front_end: Mapping[str, str] = {}
+        """Where the edge serves the image's static files, by part."""
         self._poll_lock = asyncio.Lock()
         self._server_container: ServerContainer | None = None
         super().__init__(*args, **kwargs)
@@ -160,7 +162,7 @@ class NotebookSpawner(DockerSpawner):
         api, _ = server_api(self.settings, self.container.gateway)
         self.hub_connect_url = api.removesuffix(urlparse(self.hub.api_url).path)
         ours = notebook_environment(
-            self.settings, self.user.name, self.interface, self.attachment
+            self.settings, self.user.name, self.interface, self.attachment, self.front_end
         )
         return {**ours, **super().get_env()}
 

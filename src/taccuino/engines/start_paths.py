@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .attachment import SharedStorage
 from .errors import EngineError
+from .front_end import addresses_of, front_end_addresses
 from .progress import StartProgress
 from .readiness import until_ready
 from .storage_port import ServerIds
@@ -44,6 +45,7 @@ async def start_warm(
         await spawner.attach(ids, progress, warm.place.name)
         completing = asyncio.ensure_future(SharedStorage.complete(spawner.attachment))
         progress.enter("container", "A container that was waiting becomes yours")
+        spawner.front_end = addresses_of(spawner.settings, warm.image_id)
         spec = spawner.container_spec(None)
         assert container.group is not None
         container.group.limit_memory(spec.memory)
@@ -92,7 +94,8 @@ async def start_cold(
     attaching = asyncio.ensure_future(spawner.attach(ids, progress))
     networking = asyncio.ensure_future(container.make_network())
     try:
-        await asyncio.gather(attaching, networking)
+        looking = front_end_addresses(spawner.engine, spawner.settings, spawner.image)
+        _, _, spawner.front_end = await asyncio.gather(attaching, networking, looking)
     finally:
         for task in (attaching, networking):
             task.cancel()

@@ -64,7 +64,7 @@ def configure(c: Any, settings: Settings) -> None:
     _configure_storage_pages(c, settings)
     _configure_culling(c, settings)
     _configure_options(c, options)
-    _configure_pages(c, settings)
+    _configure_pages(c, settings, options)
     _configure_handlers(c, settings, backend, options)
     iam.configure(c, settings)
     c.JupyterHub.authenticator_class = HubAuthenticator
@@ -185,7 +185,7 @@ def _configure_options(c: Any, options: ServerOptions) -> None:
     c.Spawner.apply_user_options = options.apply
 
 
-def _configure_pages(c: Any, settings: Settings) -> None:
+def _configure_pages(c: Any, settings: Settings, options: ServerOptions) -> None:
     """Templates and what they are told."""
     hub = c.JupyterHub
     hub.template_paths = [str(path) for path in (*settings.hub.templates, _HERE / "templates")]
@@ -198,6 +198,7 @@ def _configure_pages(c: Any, settings: Settings) -> None:
         # JupyterHub calls what can be called with the user of the page.
         "last_failure": _last_failure,
         "group_directories": lambda user: _group_directories(settings, user),
+        "preload": options.preload,
         "storage_pages": settings.local.storage_pages_port is not None,
     }
     hub.logo_file = str(_HERE / "static/logo.svg")

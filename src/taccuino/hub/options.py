@@ -8,7 +8,7 @@ so that its page can say what to change.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tornado import web
@@ -18,6 +18,7 @@ from taccuino.offers_file import load_offers, offers_path
 from taccuino.settings import ImageSettings, Settings, parse_size
 
 from .offers import INTERFACES, Offers, OptionsError, memory_label
+from .preloading import preload, preload_of
 
 __all__ = ["OptionsRefused", "ServerOptions", "offered_images"]
 
@@ -46,6 +47,20 @@ class ServerOptions:
         groups = [group.name for group in user.groups]
         return Offers.of(self.settings, groups, offered_images(self.settings))
 
+    def preload(self, user: Any) -> Callable[[Any], list[str]]:
+        """For the pages: what a server that is started with some options will load.
+
+        Before the login, what is offered to everyone counts.
+        """
+        offers = (
+            self.offers(user)
+            if user
+            else Offers.of(self.settings, [], offered_images(self.settings))
+        )
+        return lambda choice: preload(
+            offers, self.settings, choice if isinstance(choice, dict) else None
+        )
+
     def form(self, spawner: Any) -> str:
         """``Spawner.options_form``: the fields, with the last choice selected."""
         offers = self.offers(spawner.user)
@@ -58,6 +73,10 @@ class ServerOptions:
             names["cpus"] = [(f"{cpus:g}", f"{cpus:g}") for cpus in sorted(offers.cpus)]
             sizes = sorted(offers.memory, key=parse_size)
             names["memory"] = [(size, memory_label(size)) for size in sizes]
+            names["preload"] = {
+                image.name: preload_of(self.settings, image.reference)
+                for image in offers.images
+            }
             names["combinations"] = {
                 f"{cpus:g}": offers.memory_with(cpus) for cpus in offers.cpus
             }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from taccuino.engines.base_image import BASE_IMAGE, ensure_base_image
+from taccuino.engines.images import export_front_ends
 from taccuino.errors import Fault, ServiceError, SettingsError
 from taccuino.settings import Settings
 
@@ -65,6 +66,7 @@ def up(settings: Settings, report: Report, *, image: bool = True) -> Settings:
         tasks = [_start_task(supervision, service, report) for service in services]
         if image and any(offer.reference == BASE_IMAGE for offer in resolved.images):
             tasks.append(_image_task(resolved, report))
+        tasks.append(_front_end_task(resolved, report))
         run_in_order(tasks)
     return resolved
 
@@ -94,6 +96,13 @@ def _image_task(settings: Settings, report: Report) -> Task:
 
     # Not before the engine: its start may empty podman's run directory.
     return Task("base-image", build, after=("engine",))
+
+
+def _front_end_task(settings: Settings, report: Report) -> Task:
+    def export(_: Callable[[], bool]) -> None:
+        export_front_ends(settings, report)
+
+    return Task("front-ends", export, after=("engine", "base-image"))
 
 
 def down(settings: Settings, report: Report) -> None:

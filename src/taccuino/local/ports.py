@@ -19,6 +19,7 @@ OFFSETS: Mapping[str, int] = {
     "local.ceph_mon_port": 6,
     "edge.server_port": 7,
     "local.storage_pages_port": 8,
+    "local.front_end_port": 9,
 }
 """A port's key in the settings, and how far it is from the service's own port."""
 

@@ -23,6 +23,7 @@ from .service import SendSignal, Service
 __all__ = [
     "edge_service",
     "engine_service",
+    "front_end_service",
     "hub_service",
     "mount_plane_service",
     "storage_pages_service",
@@ -122,6 +123,24 @@ def storage_pages_service(settings: Settings) -> Service:
         ready_timeout=30.0,
         configuration=f"{settings.hub.port} {settings.edge.certificate} "
         + _configuration(settings, "name", "state_dir", "host", "port", "storage", "local"),
+    )
+
+
+def front_end_service(settings: Settings) -> Service:
+    """What serves the static files of the images behind the edge."""
+    from taccuino.front_end import nginx
+
+    port = settings.local.front_end_port
+    assert port is not None
+    return Service(
+        name="front-end",
+        command=nginx.command(settings),
+        user=nginx.USER,
+        prepare=lambda: nginx.prepare(settings),
+        ready=lambda: port_answers(port, nginx.HEALTH_PATH),
+        ready_timeout=20.0,
+        stop_signal="QUIT",
+        files=(nginx.config_path(settings),),
     )
 
 

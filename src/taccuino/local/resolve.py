@@ -31,6 +31,7 @@ _DIRECTORIES = {
     "ceph": 0o711,
     "mount-plane": 0o711,
     "storage-pages": 0o700,
+    "front-end": 0o711,
 }
 _FILES = {"settings.json", "settings.new", "accounts.json", "offers.json", "taccuino.toml"}
 

@@ -43,6 +43,8 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables besides those that every service gets (``TACCUINO_SETTINGS``,
     ``TACCUINO_INSTANCE``, ``TACCUINO_SERVICE``, ``PATH``, ``HOME``, ``LANG``)."""
+    user: str | None = None
+    """Whose rights it has. Default: the supervisor's, root's."""
     directory: Path | None = None
     """The working directory; it must exist after ``prepare``. Default: the state directory."""
     after: tuple[str, ...] = ()
@@ -85,6 +87,7 @@ class Service:
         """
         digest = hashlib.sha256()
         parts = [self.command, sorted(self.environment.items()), str(self.directory)]
+        parts += [self.user] if self.user else []
         digest.update(json.dumps([*parts, self.configuration]).encode())
         for path in self.files:
             digest.update(str(path).encode())

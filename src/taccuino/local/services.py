@@ -19,7 +19,7 @@ def service_names(settings: Settings) -> list[str]:
     names.append("edge")
     if settings.engine.kind == "podman":
         names.append("engine")
-    return [*names, "mount-plane", "storage-pages", "hub"]
+    return [*names, "mount-plane", "storage-pages", "front-end", "hub"]
 
 
 def services_of(settings: Settings) -> list[Service]:
@@ -29,6 +29,7 @@ def services_of(settings: Settings) -> list[Service]:
     from .programs import (
         edge_service,
         engine_service,
+        front_end_service,
         hub_service,
         mount_plane_service,
         storage_pages_service,
@@ -45,6 +46,7 @@ def services_of(settings: Settings) -> list[Service]:
     services += [
         mount_plane_service(settings),
         storage_pages_service(settings),
+        front_end_service(settings),
         hub_service(settings),
     ]
     return services

@@ -91,6 +91,7 @@ def _program(state_dir: Path, service: Service, environment: Mapping[str, str]) 
             "command": shlex.join(service.command),
             "environment": ",".join(f"{k}={_quoted(k, v)}" for k, v in variables.items()),
             "directory": str(service.directory or state_dir),
+            **({"user": service.user} if service.user else {}),
             "autostart": "false",
             "autorestart": "true",
             "startsecs": "1",

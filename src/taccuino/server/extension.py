@@ -12,6 +12,7 @@ import tornado.web
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 
+from . import front_end
 from .activity import ignore_background_requests
 from .contract import Contract
 from .file_calls import FileCalls, NoAnswer
@@ -143,8 +144,10 @@ def load_jupyter_server_extension(serverapp: Any) -> None:
     ignore_background_requests(serverapp)
 
 
-async def _start_jupyter_server_extension(_serverapp: Any) -> None:
+async def _start_jupyter_server_extension(serverapp: Any) -> None:
     """Called by Jupyter Server once it listens: tell the launcher."""
+    # Not before: JupyterHub's extension sets a hook of its own, and asks for no earlier one.
+    front_end.install(serverapp.web_app.settings, os.environ)
     descriptor = os.environ.pop(NOTIFY_VARIABLE, "")
     if not descriptor.isdecimal():
         return  # started without the launcher

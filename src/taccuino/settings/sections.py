@@ -337,6 +337,8 @@ class LocalSettings(Section):
 
     storage_pages_port: int | None = Field(default=None, ge=1, le=65535)
     """The storage pages, on the loopback interface."""
+    front_end_port: int | None = Field(default=None, ge=1, le=65535)
+    """What serves JupyterLab's static files behind the edge, on the loopback interface."""
 
     iam_port: int | None = Field(default=None, ge=1, le=65535)
     """The embedded IAM at the edge."""

@@ -59,7 +59,7 @@ def test_unknown_service_names_those_there_are(run) -> None:
     code, _, err = run("logs", "hubb")
     assert code == 1
     assert "'hubb'" in err
-    assert "engine, mount-plane, storage-pages, hub" in err
+    assert "engine, mount-plane, storage-pages, front-end, hub" in err
 
 
 def test_logs(run, tmp_path: Path) -> None:

@@ -114,6 +114,17 @@ def test_options(
     assert [words for words in absent if words in text] == []
 
 
+def test_static_files_are_asked_for_without_the_user() -> None:
+    text = haproxy_config(settings(local={"front_end_port": 18009}))
+    service = section(text, "frontend service ")
+    assert service.index("use_backend front-end") < service.index("use_backend servers")
+    backend = section(text, "backend front-end ")
+    assert "server front-end 127.0.0.1:18009" in backend
+    for header in ("Cookie", "Authorization"):
+        assert f"http-request del-header {header}\n" in backend
+    assert "front-end" not in haproxy_config(settings())
+
+
 def test_object_storage_is_passed_as_it_came() -> None:
     text = haproxy_config(settings(local=EMBEDDED), **BACKENDS)
     for title in ("frontend s3 ", "backend s3 "):

@@ -55,6 +55,10 @@ class StandInEngine:
         await asyncio.sleep(0)
         return self.images.get(reference)
 
+    async def image_id(self, reference: str) -> str | None:
+        info = await self.image(reference)
+        return info["Id"] if info else None
+
 
 class Rig:
     def __init__(self, directory: Path, **warm: Any) -> None:

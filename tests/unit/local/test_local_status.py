@@ -13,7 +13,7 @@ from taccuino.local.supervision import ServiceState
 from taccuino.settings import Settings
 
 NAMES = [
-    "ceph-mon", "ceph-osd", "radosgw", "iam", "edge", "engine", "mount-plane", "storage-pages",
+    "ceph-mon", "ceph-osd", "radosgw", "iam", "edge", "engine", "mount-plane", "storage-pages", "front-end",
     "hub",
 ]  # fmt: skip
 EXTERNAL = {
@@ -63,6 +63,7 @@ def test_what_runs_elsewhere_is_no_service_here() -> None:
         "edge",
         "mount-plane",
         "storage-pages",
+        "front-end",
         "hub",
     ]
 

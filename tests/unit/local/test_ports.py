@@ -23,14 +23,15 @@ def test_ports_are_derived_from_the_services_own() -> None:
         "local.ceph_mon_port": 8006,
         "edge.server_port": 8007,
         "local.storage_pages_port": 8008,
+        "local.front_end_port": 8009,
     }
 
 
 @pytest.mark.parametrize(
     ("need", "busy", "port"),
     [
-        (PortNeed("local.iam_port"), (8001,), 8009),
-        (PortNeed("local.iam_port"), (8001, 8009, 8010), 8011),
+        (PortNeed("local.iam_port"), (8001,), 8010),
+        (PortNeed("local.iam_port"), (8001, 8010, 8011), 8012),
         (PortNeed("local.iam_port", named=9000), (8001,), 9000),
         (PortNeed("local.iam_port", kept=9001), (8001,), 9001),
         (PortNeed("local.iam_port", named=9000, kept=9001), (), 9000),
@@ -42,7 +43,7 @@ def test_a_port_that_is_left_open_gives_way(need: PortNeed, busy, port: int) -> 
 
 def test_a_derived_port_leaves_room_for_one_that_is_named() -> None:
     needs = [PortNeed("local.iam_port"), PortNeed("hub.port", named=8001)]
-    assert choose(8000, needs, taken())[0] == {"local.iam_port": 8009, "hub.port": 8001}
+    assert choose(8000, needs, taken())[0] == {"local.iam_port": 8010, "hub.port": 8001}
 
 
 @pytest.mark.parametrize(

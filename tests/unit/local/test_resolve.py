@@ -51,7 +51,7 @@ def test_resolving_again_changes_nothing(state: Path) -> None:
 def test_a_chosen_port_stays_and_a_changed_setting_is_picked_up(state: Path) -> None:
     resolve(settings(state), lambda port: "another" if port == 8001 else None)
     again = resolve(settings(state, name="Quaderno", hub={"port": 9000}), free)
-    assert again.local.iam_port == 8009
+    assert again.local.iam_port == 8010
     assert again.name == "Quaderno"
     assert again.hub.port == 9000
 

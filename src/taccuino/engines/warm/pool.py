@@ -99,7 +99,7 @@ class WarmPool:
         EngineError
             If it was made anew since, or the engine can't tell.
         """
-        if await self._image_id(server.image) != server.image_id:
+        if await self._engine.image_id(server.image) != server.image_id:
             raise EngineError(f"{server.image} was made anew")
 
     def give_back(self, server: WarmServer) -> None:
@@ -174,7 +174,7 @@ class WarmPool:
         """Remove what died, is of an older image, or is more than is wanted."""
         targets = self._targets()
         identities = {
-            image: await self._image_id(image)
+            image: await self._engine.image_id(image)
             for image in {server.image for server in self._servers}
         }
         kept: dict[str, int] = {}
@@ -189,7 +189,7 @@ class WarmPool:
     async def _add(self, image: str) -> None:
         server: WarmServer | None = None
         try:
-            identity = await self._image_id(image)
+            identity = await self._engine.image_id(image)
             if identity is None or not await self._can_wait(image, identity):
                 self._pause(image)
                 return
@@ -227,10 +227,6 @@ class WarmPool:
         if server in self._servers:
             self._servers.remove(server)
         self._count()
-
-    async def _image_id(self, image: str) -> str | None:
-        info = await self._engine.image(image)
-        return None if info is None else str(info["Id"])
 
     async def _can_wait(self, image: str, identity: str) -> bool:
         """Whether the image's entry point is ours, and knows how to wait."""
