@@ -11,7 +11,9 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import docker
 import psutil
@@ -30,6 +32,7 @@ from .report import Bar, Report
 
 OPTIONS = {"image": "base", "cpu": 1, "memory": "2G", "interface": "lab"}
 ROUNDS = 30
+COLD_ROUNDS = 10
 CROWDS = (10, 50)
 _STOPS_AT_ONCE = 6
 
@@ -79,7 +82,9 @@ def run(rounds: int) -> Report:
     report = Report("start")
     console = Console(stderr=True)
     console.print("Starting an instance of the service; minutes at the first time")
-    with running_instance() as instance:
+    with running_instance() as instance, TemporaryDirectory() as directory:
+        cold = Path(directory) / "cold.toml"
+        cold.write_text("[warm]\nservers = 0\n")
         socket = instance.settings.engine.socket
         engine = docker.APIClient(f"unix://{socket}", version="auto", timeout=300)
         network = engine.inspect_network("podman")
@@ -87,21 +92,54 @@ def run(rounds: int) -> Report:
         ours = _own_side(instance, engine)
         with plain_hub(socket, instance.settings.images[0].reference, gateway) as plain:
             sides = (_plain_side(plain, engine), ours)
+            instance.run("up", settings=cold)
             for side in sides:  # both once unmeasured: caches, first use
                 side.one(Report(""))
-            for _ in track(range(rounds), description="single starts"):
+            for _ in track(range(min(rounds, COLD_ROUNDS)), description="cold starts"):
+                for side, kind in zip(sides, ("", ", cold"), strict=True):
+                    side.one(report, kind)
+            instance.run("up")
+            ours = replace(ours, hub=instance.service("hub"))
+            sides = (sides[0], ours)
+            _wait_for_the_pool(instance, 2)
+            ours.one(Report(""))
+            for _ in track(range(rounds), description="warm starts"):
                 for side in sides:
+                    _wait_for_the_pool(instance, 2)
                     side.one(report)
+            for (_, name), one in usage(engine).items():
+                if "-warm-" in name:
+                    report.add("taccuino: memory of a warm server", one.pss, "MB")
             first = ours.crowd(max(CROWDS))
             report.add(f"taccuino: {max(CROWDS)} first starts at once, slowest", first.slowest)
             crowds = {}
             for number in CROWDS:
                 for side in sides:
+                    # As many came together just now: the pool was filled for so many.
+                    _wait_for_the_pool(instance, max(CROWDS))
                     console.print(f"{number} at once: {side.name}")
                     result = crowds[side.name, number] = side.crowd(number)
                     _note(report, side.name, number, result, console)
     _judge(report, crowds)
     return report
+
+
+def _wait_for_the_pool(instance: Instance, number: int) -> None:
+    """Until so many servers wait, or as many as there are to be."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        lines = requests.get(f"{instance.url}/hub/metrics", timeout=30).text.splitlines()
+        names = ("taccuino_warm_servers{", "taccuino_warm_servers_wanted{")
+        ready, wanted = (
+            sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+            for name in names
+        )
+        booting = any('state="booting"' in line and not line.endswith(" 0.0") for line in lines)
+        if not booting and ready >= min(number, wanted) > 0:
+            time.sleep(0.5)  # the refill's last work
+            return
+        time.sleep(0.3)
+    raise AssertionError("the pool was not filled")
 
 
 def _note(report: Report, side: str, number: int, result: Burst, console: Console) -> None:
@@ -122,9 +160,21 @@ def _judge(report: Report, crowds: dict[tuple[str, int], Burst]) -> None:
     ours, theirs = crowds["taccuino", most], crowds[plain, most]
     # Where some of the baseline's failed, the slowest that was ready counts.
     slowest = ours.slowest / max(theirs.seconds, default=float("inf"))
-    ratio = median("taccuino: ready") / median(f"{plain}: ready")
+    base, warm = median(f"{plain}: ready"), median("taccuino: ready")
+    cpu = median("taccuino: CPU of the server") + median("taccuino: CPU of the hub")
+    last = report.percentile("taccuino: ready", 99)
+    idle = median("taccuino: memory of a warm server")
     report.bars += [
-        Bar("start: cold median, of plain JupyterHub's", ratio, 0.5),
+        Bar("start: warm median, s", warm, 0.25),
+        Bar("start: warm 99th percentile, s", last, 0.75),
+        Bar("start: warm median, of plain JupyterHub's", warm / base, 1 / 12),
+        Bar(
+            "start: cold median, of plain JupyterHub's",
+            median("taccuino, cold: ready") / base,
+            0.5,
+        ),
+        Bar("start: CPU of a warm start, hub and server, s", cpu, 0.25),
+        Bar("start: memory of a server that waits, MB (PSS)", idle, 60),
         Bar(f"start: {most} at once, failures", len(ours.failures), 0),
         Bar(f"start: {most} at once, 429s", ours.refusals, 0),
         Bar(f"start: {most} at once, slowest, of plain JupyterHub's", slowest, 0.3),

@@ -96,7 +96,7 @@ def shortage(node: Node, demand: Demand, settings: AdmissionSettings) -> Shortag
     """What is short for the start, or nothing."""
     free = room(node, demand, settings)
     if free["servers"] < 1:
-        return _short("servers", f"It has {demand.servers} servers, which is all it may have.")
+        return _short("servers", f"It runs no more than {node.servers} at a time.")
     if free.get("memory_limits", demand.memory) < demand.memory:
         return _short(
             "memory_limits",

@@ -264,8 +264,9 @@ class WarmSettings(Section):
     others: int = Field(default=1, ge=0, le=1000)
     """How many of each other image wait at least. More of an image wait for an hour after as
     many were started within a minute."""
-    memory: Size = "1G"
-    """The most memory that they may take together; one takes about 60 MB."""
+    memory: Size | None = None
+    """The most memory that they may take together; one takes about 60 MB. Default: a sixth of
+    the node's."""
 
 
 class ImageSettings(Section):

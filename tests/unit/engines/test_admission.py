@@ -27,7 +27,7 @@ DEMAND = Demand(servers=10, limits=20 * GIB, starting=2, memory=2 * GIB)
     ("node", "demand", "cause", "said"),
     [
         ({}, {}, None, ""),
-        ({"servers": 10}, {}, "servers", "It has 10 servers, which is all it may have."),
+        ({"servers": 10}, {}, "servers", "It runs no more than 10 at a time."),
         ({"servers": 11}, {}, None, ""),
         ({}, {"limits": 78 * GIB}, None, ""),
         (

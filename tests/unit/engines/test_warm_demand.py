@@ -36,7 +36,7 @@ def test_peak(times: list[float], now: float, peak: int) -> None:
         ({}, 0, {"base": 2, "other": 1}),
         ({"servers": 0}, 9, {"base": 0, "other": 0}),
         ({"servers": 1, "others": 0}, 0, {"base": 1, "other": 0}),
-        ({}, 9, {"base": 2, "other": 9}),
+        ({"memory": "2G"}, 9, {"base": 2, "other": 9}),
         # Of 640 MB, ten: everyone's least, and the rest for what is in demand.
         ({"memory": "640M"}, 50, {"base": 2, "other": 8}),
         ({"memory": "128M"}, 50, {"base": 1, "other": 1}),

@@ -118,6 +118,7 @@ async def test_the_pool_fills_itself_by_demand_and_each_has_its_own_uids(
     rig = rigs(servers=1)
     for _ in range(5):
         rig.pool.note_start("base")
+    rig.pool._last_start = 0.0
     first = UidRange(3_000_000).uid
     rig.used = {first}
     await rig.pool._level()

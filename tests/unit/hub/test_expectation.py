@@ -52,5 +52,5 @@ def test_what_was_promised_counts(tmp_path) -> None:
         admission.check(users, 1 << 30)
     assert caught.value.status_code == 503
     assert caught.value.headers["Retry-After"] == "60"
-    assert "It has 2 servers" in caught.value.jupyterhub_message
+    assert "It runs no more than 2" in caught.value.jupyterhub_message
     admission.check(users[1:], 1 << 30)

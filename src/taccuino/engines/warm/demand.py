@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 
+import psutil
+
 from taccuino.settings import WarmSettings, parse_size
 
 __all__ = ["WARM_MEMORY", "Demand"]
 
 WARM_MEMORY = 64 * 1024**2
 """Bytes that a warm server is counted as; it was measured at 50 to 60 MB (PSS)."""
+_SHARE = 6
+"""Of the node's memory, what warm servers may take where the settings do not say."""
 _REMEMBERED = 3600.0
 _TOGETHER = 60.0
 """Seconds within which starts count as coming together: a class, after a break."""
@@ -25,6 +29,8 @@ class Demand:
 
     def __init__(self, settings: WarmSettings) -> None:
         self._settings = settings
+        size = settings.memory
+        self._memory = parse_size(size) if size else psutil.virtual_memory().total // _SHARE
         self._starts: dict[str, deque[float]] = {}
 
     def note(self, image: str, now: float) -> None:
@@ -58,7 +64,7 @@ class Demand:
             for index, image in enumerate(images)
         }
         wanted = {image: max(least[image], self.peak(image, now)) for image in images}
-        left = parse_size(self._settings.memory) // WARM_MEMORY
+        left = self._memory // WARM_MEMORY
         given = dict.fromkeys(images, 0)
         for goals in (least, wanted):
             while left > 0:

@@ -32,6 +32,8 @@ WARM_IMAGE_LABEL = "taccuino.warm"
 """On an image: its entry point can wait for its user."""
 _ENTRY_POINT = "taccuino-server"
 _LOOK_SECONDS = 30.0
+_QUIET_SECONDS = 1.0
+"""While servers wait, no other one is made so soon after a start: it has the processor."""
 _FIRST_PAUSE = 15.0
 _LONGEST_PAUSE = 900.0
 
@@ -60,6 +62,7 @@ class WarmPool:
         self._images = images
         self._uids_in_use = uids_in_use
         self._supported = supported
+        self._last_start = 0.0
         self.cold_starts = 0
         """Servers that are being made for their user: they come before the pool."""
         self._demand = Demand(settings.warm)
@@ -109,7 +112,8 @@ class WarmPool:
 
     def note_start(self, image: str) -> None:
         """Count a start: more will be kept warm where many come together."""
-        self._demand.note(image, time.monotonic())
+        self._last_start = time.monotonic()
+        self._demand.note(image, self._last_start)
 
     def wake(self) -> None:
         """Look at the levels again, soon."""
@@ -163,6 +167,10 @@ class WarmPool:
         if self.cold_starts:
             return None  # the end of their starts wakes this
         now = time.monotonic()
+        waiting = any(server.usable for server in self._servers)
+        if waiting and now - self._last_start < _QUIET_SECONDS:
+            asyncio.get_running_loop().call_later(_QUIET_SECONDS, self._wake.set)
+            return None
         for image, wanted in self._targets().items():
             pause_ends = self._refused.get(image, (0.0, 0.0))[0]
             has = sum(server.image == image for server in self._servers)
