@@ -162,7 +162,7 @@ def _judge(report: Report, crowds: dict[tuple[str, int], Burst]) -> None:
     slowest = ours.slowest / max(theirs.seconds, default=float("inf"))
     base, warm = median(f"{plain}: ready"), median("taccuino: ready")
     cpu = median("taccuino: CPU of the server") + median("taccuino: CPU of the hub")
-    last = report.percentile("taccuino: ready", 99)
+    last = report.percentile("taccuino: ready", 0.99)
     idle = median("taccuino: memory of a warm server")
     report.bars += [
         Bar("start: warm median, s", warm, 0.25),

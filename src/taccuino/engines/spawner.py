@@ -483,6 +483,15 @@ class NotebookSpawner(DockerSpawner):
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
+    def note_faults(self, completing: asyncio.Future[tuple[str, ...]]) -> None:
+        """Log what was missing of the storage; the server's pages tell of it by themselves."""
+
+        async def note() -> None:
+            for fault in await completing:
+                self.log.warning("%s: %s", self._log_name, fault)
+
+        self._in_background(note())
+
     def notices(self) -> list[dict[str, str]]:
         """What the user should be told while the server runs."""
         kills = self.container.oom_kills()

@@ -40,6 +40,7 @@ async def start_warm(
     completing: asyncio.Future[Any] = asyncio.ensure_future(asyncio.sleep(0))
     checking = asyncio.ensure_future(spawner.warm_pool().check_image(warm))
     naming = asyncio.ensure_future(_name(spawner))
+    ready = False
     try:
         ids = ServerIds(warm.uids.uid, own.uid)
         await spawner.attach(ids, progress, warm.place.name)
@@ -56,13 +57,19 @@ async def start_warm(
         async with asyncio.timeout(_WARM_SECONDS):
             await until_ready(container, told, spawner.died_alone)
         container.booted(spec.cpus)
-        for fault in await completing:
-            progress.notice(fault)
+        if not spawner.attachment.expected:
+            for fault in await completing:
+                progress.notice(fault)
         await naming
+        ready = True
     finally:
         warm.link.on_phase = None
         warm.link.close()
-        tasks = {completing, checking, naming}
+        tasks = {checking, naming}
+        if ready and spawner.attachment.expected:
+            spawner.note_faults(completing)
+        else:
+            tasks.add(completing)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)

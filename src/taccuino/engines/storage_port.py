@@ -41,6 +41,8 @@ class Attachment:
 
     It is awaited while the server starts, and appears in the container by propagation.
     """
+    expected: bool = False
+    """Whether that is most likely there in a moment: a server that is ready need not wait."""
 
 
 @dataclass(frozen=True)

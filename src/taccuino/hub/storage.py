@@ -240,13 +240,16 @@ class HubStorage:
             raise StorageError(_NO_ANSWER, reason="unreachable") from error
         if not status.workarea_usable:
             raise StorageError(status.fault or "your workarea can't be mounted.")
+        expected = self._backend.is_prepared(self._user) and not status.storage_away
+        pending = {"TACCUINO_STORAGE_PENDING": "1"} if expected else {}
         return Attachment(
             binds=(
                 Bind(status.workarea, "/workarea"),
                 Bind(status.cloud_storage, "/workarea/cloud_storage"),
             ),
-            environment=storage_environment(settings, username),
+            environment={**storage_environment(settings, username), **pending},
             completion=lambda: self._mount_object_storage(request),
+            expected=expected,
         )
 
     async def _mount_object_storage(self, request: MountRequest) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ from nbformat import from_dict
 from tornado.web import HTTPError
 
 from .file_calls import FileCalls, NoAnswer
+from .storage_gate import StorageGate
 
 __all__ = ["CloudCheckpoints", "Contents", "in_cloud"]
 
@@ -116,6 +118,7 @@ class Contents(AsyncLargeFileManager):
     def __init__(self, **options: Any) -> None:
         self._calls = {True: FileCalls(), False: FileCalls(room=32)}
         self.loop: asyncio.AbstractEventLoop
+        self.storage_gate = StorageGate(os.environ)
         super().__init__(**options)
 
     @cached_property
@@ -138,6 +141,8 @@ class Contents(AsyncLargeFileManager):
         self, call: Callable[[], Any], paths: Sequence[str | None], limit: float, words: str
     ) -> Any:
         """Let the blocking manager do it; a storage that is away is told as such."""
+        if any(in_cloud(path) for path in paths if path is not None):
+            await self.storage_gate.wait()
         self.loop = asyncio.get_running_loop()
         calls = self._calls[any(in_cloud(path or "") for path in paths)]
         try:

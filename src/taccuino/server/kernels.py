@@ -46,6 +46,13 @@ class Kernels(AsyncMappingKernelManager):
         super().__init__(**options)
         self.spares = Spares(self.log)
 
+    async def start_kernel(self, **options: Any) -> Any:
+        """Start a kernel, in whose first cell the object storage is there."""
+        files = getattr(self.parent, "contents_manager", None)
+        if isinstance(files, Contents):
+            await files.storage_gate.wait()
+        return await super().start_kernel(**options)
+
     def pre_start_kernel(self, kernel_name: str | None, kwargs: Any) -> Any:
         """Called before each start: see that the kernel is started by `SpareProvisioner`.
 

@@ -188,6 +188,8 @@ class MountStatus:
     """Whose mounts they are; nothing in the state *absent*."""
     uid: int = 0
     """The host uid that they are mounted for; 0 in the state *absent*."""
+    storage_away: bool = False
+    """Whether the object storage does not answer this node."""
 
     def as_json(self) -> dict[str, Any]:
         """The status as the API answers it."""

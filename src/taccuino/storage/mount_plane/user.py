@@ -61,6 +61,7 @@ class UserMounts:
         record.cache = self.paths.cache
         self._gone = asyncio.Event()
         self._settings = settings
+        self._relay = relay
         self._record = record
         self._credentials = credentials
         self._keeper: asyncio.Task[None] | None = None
@@ -177,6 +178,7 @@ class UserMounts:
             fault=" ".join(faults) or None,
             username=self.request.username,
             uid=0 if state == "absent" else self.request.uid,
+            storage_away=not self._relay.available,
         )
 
     # -- for the plane
