@@ -483,14 +483,14 @@ class NotebookSpawner(DockerSpawner):
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def note_faults(self, completing: asyncio.Future[tuple[str, ...]]) -> None:
-        """Log what was missing of the storage; the server's pages tell of it by themselves."""
+    def complete_storage(self) -> None:
+        """Attach what the server was not made to wait for; its pages tell of any fault."""
 
-        async def note() -> None:
-            for fault in await completing:
+        async def complete() -> None:
+            for fault in await SharedStorage.complete(self.attachment):
                 self.log.warning("%s: %s", self._log_name, fault)
 
-        self._in_background(note())
+        self._in_background(complete())
 
     def notices(self) -> list[dict[str, str]]:
         """What the user should be told while the server runs."""

@@ -40,11 +40,12 @@ async def start_warm(
     completing: asyncio.Future[Any] = asyncio.ensure_future(asyncio.sleep(0))
     checking = asyncio.ensure_future(spawner.warm_pool().check_image(warm))
     naming = asyncio.ensure_future(_name(spawner))
-    ready = False
     try:
         ids = ServerIds(warm.uids.uid, own.uid)
         await spawner.attach(ids, progress, warm.place.name)
-        completing = asyncio.ensure_future(SharedStorage.complete(spawner.attachment))
+        expected = spawner.attachment.expected
+        if not expected:
+            completing = asyncio.ensure_future(SharedStorage.complete(spawner.attachment))
         progress.enter("container", "A container that was waiting becomes yours")
         spawner.front_end = addresses_of(spawner.settings, warm.image_id)
         spec = spawner.container_spec(None)
@@ -57,22 +58,19 @@ async def start_warm(
         async with asyncio.timeout(_WARM_SECONDS):
             await until_ready(container, told, spawner.died_alone)
         container.booted(spec.cpus)
-        if not spawner.attachment.expected:
+        if not expected:
             for fault in await completing:
                 progress.notice(fault)
         await naming
-        ready = True
     finally:
         warm.link.on_phase = None
         warm.link.close()
-        tasks = {checking, naming}
-        if ready and spawner.attachment.expected:
-            spawner.note_faults(completing)
-        else:
-            tasks.add(completing)
+        tasks = {completing, checking, naming}
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+    if expected:  # it has the processor to itself until now
+        spawner.complete_storage()
     progress.enter("ready")
     return f"http://{container.ip}:{spawner.port}"
 

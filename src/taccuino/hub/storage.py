@@ -232,15 +232,18 @@ class HubStorage:
             workarea_quota=settings.workarea.quota,
             groups=group_mounts(settings, username, groups_of(self._user)),
         )
+        prepared = self._backend.is_prepared(self._user)
         report("Mounting your files")
         try:
-            status = await self._backend.mount_plane.mount(request, workarea_only=True)
+            status = await self._backend.mount_plane.mount(
+                request, workarea_only=True, ahead=not prepared
+            )
         except MountPlaneError as error:
             log.exception("The mount plane failed for %s", username)
             raise StorageError(_NO_ANSWER, reason="unreachable") from error
         if not status.workarea_usable:
             raise StorageError(status.fault or "your workarea can't be mounted.")
-        expected = self._backend.is_prepared(self._user) and not status.storage_away
+        expected = prepared and not status.storage_away
         pending = {"TACCUINO_STORAGE_PENDING": "1"} if expected else {}
         return Attachment(
             binds=(

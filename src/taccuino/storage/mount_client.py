@@ -227,16 +227,19 @@ class MountPlaneClient:
         self._ready_timeout = settings.mount_plane.ready_timeout
         self._drain_timeout = settings.mount_plane.drain_timeout
 
-    async def mount(self, request: MountRequest, *, workarea_only: bool = False) -> MountStatus:
+    async def mount(
+        self, request: MountRequest, *, workarea_only: bool = False, ahead: bool = False
+    ) -> MountStatus:
         """Mount what the user's servers need; answers when it is proven usable or failed.
 
         With ``workarea_only`` the object storage is left for a later call: a container can be
-        made on the workarea, and sees the rest appear.
+        made on the workarea, and sees the rest appear. With ``ahead`` as well, what that call
+        will take longest for is begun.
         """
         return MountStatus.from_json(
             await self._call(
                 "PUT",
-                f"/mounts/{request.slug}?workarea_only={int(workarea_only)}",
+                f"/mounts/{request.slug}?workarea_only={int(workarea_only)}&ahead={int(ahead)}",
                 body=request.as_json(),
                 timeout=self._ready_timeout + 15,
             )

@@ -72,7 +72,7 @@ class StandInPlane:
         self.status = status
         self.calls = []
 
-    async def mount(self, request, *, workarea_only=False):
+    async def mount(self, request, *, workarea_only=False, ahead=False):
         self.calls.append((request, workarea_only))
         if "error" in self.status:
             raise self.status["error"]

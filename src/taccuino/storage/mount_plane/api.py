@@ -111,7 +111,9 @@ async def _mount(request: web.Request) -> web.Response:
     if wanted.slug != request.match_info["slug"]:
         raise MountRequestError(f"slug {wanted.slug!r}: the path names another one")
     status = await request.app[_PLANE].mount(
-        wanted, workarea_only=_flag(request, "workarea_only", default=False)
+        wanted,
+        workarea_only=_flag(request, "workarea_only", default=False),
+        ahead=_flag(request, "ahead", default=False),
     )
     return web.json_response(status.as_json())
 

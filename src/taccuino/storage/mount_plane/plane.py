@@ -105,13 +105,15 @@ class MountPlane:
             with contextlib.suppress(OSError):  # in use; it does no harm
                 await asyncio.to_thread(unmount, directory)
 
-    async def mount(self, request: MountRequest, *, workarea_only: bool) -> MountStatus:
+    async def mount(
+        self, request: MountRequest, *, workarea_only: bool, ahead: bool = False
+    ) -> MountStatus:
         """Mount what the user's servers need; see `UserMounts.mount`."""
         user = self._users.get(request.slug)
         if user is None:
             user = UserMounts(self._settings, Record(request), self._credentials, self._relay)
             self._users[request.slug] = user
-        return await user.mount(request, workarea_only=workarea_only)
+        return await user.mount(request, workarea_only=workarea_only, ahead=ahead)
 
     async def status(self, slug: str) -> MountStatus:
         """How the user's mounts are."""

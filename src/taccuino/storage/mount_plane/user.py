@@ -95,9 +95,13 @@ class UserMounts:
 
     # -- what the API asks for
 
-    async def mount(self, request: MountRequest, *, workarea_only: bool) -> MountStatus:
+    async def mount(
+        self, request: MountRequest, *, workarea_only: bool, ahead: bool = False
+    ) -> MountStatus:
         """Mount what is missing; answers within ``ready_timeout``, usable or not."""
         self._record.wanted = True
+        if ahead:
+            self._ahead = asyncio.create_task(self._start_ahead())
         work = asyncio.create_task(self._reconcile(request, workarea_only=workarea_only))
         limit = self._settings.mount_plane.ready_timeout
         _, late = await asyncio.wait({work}, timeout=limit)
@@ -321,12 +325,16 @@ class UserMounts:
                 await self._replace(request)
             await asyncio.to_thread(self._make_directories)
             if workarea_only:
-                self._ahead = asyncio.create_task(self.cloud.start_ahead())
                 await self._ensure_workarea()
             else:
                 await asyncio.gather(self._ensure_workarea(), self.cloud.ensure())
                 await self.cloud.hurry_uploads()
             self._record.save(self.paths)
+
+    async def _start_ahead(self) -> None:
+        """Start rclone while the workarea is mounted."""
+        await asyncio.to_thread(self._make_directories)
+        await self.cloud.start_ahead()
 
     async def _reconcile_cloud_only(self) -> None:
         async with self._lock:
