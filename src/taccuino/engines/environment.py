@@ -42,6 +42,7 @@ def notebook_environment(
         "TACCUINO_INTERFACE": interface,
         "TACCUINO_OIDC_PROFILE": settings.iam.oidc_agent_profile,
         "TACCUINO_STORAGE_FAULTS": json.dumps(list(attachment.faults)),
+        "TACCUINO_SPARE_KERNEL": str(int(settings.engine.spare_kernel)),
         # Seconds; at JupyterHub's own 300, the hub could miss a short idle limit.
         "JUPYTERHUB_ACTIVITY_INTERVAL": str(min(300, settings.culling.idle_seconds // 2)),
     }

@@ -1,4 +1,4 @@
-"""Jupyter's files and kernels on a mount that may hang.
+"""Jupyter's files on a mount that may hang.
 
 Jupyter Server 2's ``AsyncLargeFileManager`` still makes many file calls in the event loop
 (``os.path.isdir``, ``lstat`` of each path, ``open`` and ``fsync`` of each save): one that hangs
@@ -20,13 +20,12 @@ from jupyter_server.services.contents.largefilemanager import (
     AsyncLargeFileManager,
     LargeFileManager,
 )
-from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from nbformat import from_dict
 from tornado.web import HTTPError
 
 from .file_calls import FileCalls, NoAnswer
 
-__all__ = ["CloudCheckpoints", "Contents", "Kernels"]
+__all__ = ["CloudCheckpoints", "Contents", "in_cloud"]
 
 _CLOUD = "cloud_storage"
 _CHECKPOINTS = "local/.checkpoints"
@@ -50,7 +49,7 @@ _WRITE_ANSWER = (
 )
 
 
-def _in_cloud(path: str) -> bool:
+def in_cloud(path: str) -> bool:
     """Whether an API path lies in the object storage, or is the directory that shows it."""
     return PurePosixPath(path.strip("/") or ".").parts[:1] == (_CLOUD,)
 
@@ -65,7 +64,7 @@ class CloudCheckpoints(FileCheckpoints):
 
     def checkpoint_path(self, checkpoint_id: str, path: str) -> str:
         """Where a checkpoint lies; its directory is made."""
-        if not _in_cloud(path):
+        if not in_cloud(path):
             return str(super().checkpoint_path(checkpoint_id, path))
         file = PurePosixPath(path.strip("/"))
         directory = Path(self.root_dir, _CHECKPOINTS, *file.parts[:-1])
@@ -95,7 +94,7 @@ class _Blocking(LargeFileManager):
 
     def is_hidden(self, path: str) -> bool:
         """Whether a name begins with a dot. What does not answer is not hidden for that."""
-        if _in_cloud(path):
+        if in_cloud(path):
             return any(part.startswith(".") for part in PurePosixPath(path.strip("/")).parts)
         return bool(super().is_hidden(path))
 
@@ -140,7 +139,7 @@ class Contents(AsyncLargeFileManager):
     ) -> Any:
         """Let the blocking manager do it; a storage that is away is told as such."""
         self.loop = asyncio.get_running_loop()
-        calls = self._calls[any(_in_cloud(path or "") for path in paths)]
+        calls = self._calls[any(in_cloud(path or "") for path in paths)]
         try:
             return await calls.run(call, limit)
         except NoAnswer as error:
@@ -218,14 +217,3 @@ class Contents(AsyncLargeFileManager):
     async def delete_checkpoint(self, checkpoint_id: str, path: str) -> None:
         """Delete a checkpoint of a file."""
         await self._write(partial(self._files.delete_checkpoint, checkpoint_id, path), path)
-
-
-class Kernels(AsyncMappingKernelManager):
-    """Kernels start in the workarea while their own directory does not answer."""
-
-    def cwd_for_path(self, path: str, **options: Any) -> str:
-        """The directory of an API path. In the event loop: nobody may look at a silent one."""
-        files = getattr(self.parent, "contents_manager", None)
-        if _in_cloud(path) and isinstance(files, Contents) and files.cloud_silent:
-            return str(self.root_dir)
-        return str(super().cwd_for_path(path, **options))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["memory_kills", "size_in_words", "workarea_warning"]
+__all__ = ["memory_kills", "memory_room", "size_in_words", "workarea_warning"]
 
 _V1 = Path("/sys/fs/cgroup/memory/memory.oom_control")
 _V2 = Path("/sys/fs/cgroup/memory.events")
@@ -26,6 +26,47 @@ def memory_kills(files: tuple[Path, ...] = (_V2, _V1)) -> int | None:
             name, _, value = line.partition(" ")
             if name == "oom_kill" and value.isdecimal():
                 return int(value)
+    return None
+
+
+def memory_room(
+    groups: Path = Path("/sys/fs/cgroup"), meminfo: Path = Path("/proc/meminfo")
+) -> tuple[int | None, int | None]:
+    """The memory limit, and how much memory is free, in bytes; `None` where it is unknown.
+
+    Files that were read count as used in a control group, and make room when it is needed.
+    """
+    limit, used = _number(groups / "memory.max"), _number(groups / "memory.current")
+    cache = _field(groups / "memory.stat", "inactive_file")
+    v1 = groups / "memory"
+    if used is None:
+        limit = _number(v1 / "memory.limit_in_bytes")
+        used = _number(v1 / "memory.usage_in_bytes")
+        cache = _field(v1 / "memory.stat", "total_inactive_file")
+    free = [kib * 1024] if (kib := _field(meminfo, "MemAvailable:")) is not None else []
+    if limit is not None and used is not None:
+        free.append(limit - used + (cache or 0))
+    return limit, min(free, default=None)
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None  # "max" is no limit
+
+
+def _field(path: Path, name: str) -> int | None:
+    """The number that stands behind a name at the beginning of a line."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        words = line.split()
+        if len(words) > 1 and words[0] == name and words[1].isdecimal():
+            return int(words[1])
     return None
 
 

@@ -251,6 +251,9 @@ class EngineSettings(Section):
     """How often a start is tried when trying again can help."""
     firewall: bool = True
     """Whether containers are kept from the host's ports other than the edge's (nftables)."""
+    spare_kernel: bool = True
+    """Whether a notebook server with memory to spare (a limit of 1G or more) starts a Python
+    kernel ahead, some 35 MB each, so that a notebook's first cell does not wait for one."""
 
 
 class ImageSettings(Section):

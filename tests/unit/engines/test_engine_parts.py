@@ -72,8 +72,15 @@ def test_environment() -> None:
         "TACCUINO_INTERFACE": "lab",
         "TACCUINO_OIDC_PROFILE": "infncloud",
         "TACCUINO_STORAGE_FAULTS": '["No \\u00abscratch\\u00bb."]',
+        "TACCUINO_SPARE_KERNEL": "1",
         "JUPYTERHUB_ACTIVITY_INTERVAL": "300",
     }
+
+
+def test_no_kernel_is_started_ahead_where_the_operator_wants_none() -> None:
+    settings = Settings.parse({"engine": {"spare_kernel": False}})
+    environment = notebook_environment(settings, "alice", "lab", Attachment())
+    assert environment["TACCUINO_SPARE_KERNEL"] == "0"
 
 
 def test_activity_is_told_twice_within_the_idle_limit() -> None:
