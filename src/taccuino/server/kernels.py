@@ -45,14 +45,19 @@ class Kernels(AsyncMappingKernelManager):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.spares = Spares(self.log)
+
+    def pre_start_kernel(self, kernel_name: str | None, kwargs: Any) -> Any:
+        """Called before each start: see that the kernel is started by `SpareProvisioner`.
+
+        But for kernelspecs, or a server, that were configured to use another provisioner.
+        """
         factory = KernelProvisionerFactory.instance(parent=self)
-        name, group = SpareProvisioner.__name__, KernelProvisionerFactory.GROUP_NAME
-        factory.provisioners[_PROVISIONER] = EntryPoint(
-            _PROVISIONER, f"{__name__}:{name}", group
-        )
-        # For kernelspecs that name none, unless the server is configured to use another.
         if factory.default_provisioner_name == _PLAIN:
+            location = f"{__name__}:{SpareProvisioner.__name__}"
+            entry = EntryPoint(_PROVISIONER, location, KernelProvisionerFactory.GROUP_NAME)
+            factory.provisioners[_PROVISIONER] = entry
             factory.default_provisioner_name = _PROVISIONER
+        return super().pre_start_kernel(kernel_name, kwargs)
 
     def list_kernels(self) -> list[Any]:
         """What runs. A page asks as it loads, before it opens a notebook, and then again."""

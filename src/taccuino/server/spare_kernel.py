@@ -68,8 +68,8 @@ def main() -> None:
         or decisive_changes(started, order["env"])
     )
     if doubt:
-        print(f"taccuino: this kernel starts the plain way: {doubt}", file=sys.stderr)  # noqa: T201
-        sys.stderr.flush()
+        with suppress(OSError):
+            os.write(2, f"taccuino: this kernel starts the plain way: {doubt}\n".encode())
         os.execvpe(order["argv"][0], order["argv"], order["env"])  # noqa: S606
     _become(order, started)
 

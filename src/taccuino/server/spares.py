@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import subprocess
 import time
@@ -26,7 +27,7 @@ _REST_SECONDS = 5.0  # after a start: its notebook's first cells come first
 
 
 def spare_command(argv: Sequence[str]) -> list[str] | None:
-    """The command line of a spare for a kernel's, which must be an IPython kernel's.
+    """The command line of a spare for a kernel's; `None` if that is not an IPython kernel's.
 
     That is an interpreter, its own options, and the launcher: ``python -m ipykernel_launcher``.
     """
@@ -58,8 +59,10 @@ class Spares:
         """Start a spare for this kernel, if it is one that there can be a spare for."""
         self.release()
         command = spare_command(argv)
-        if command is None:
-            self._not_before = float("inf")
+        # What Python finds by a relative path depends on the notebook's directory.
+        found_by = map(Path, (env.get("PYTHONPATH") or "/").split(":"))
+        if command is None or not all(path.is_absolute() for path in found_by):
+            self._not_before = math.inf
             return
         try:
             self._spare = subprocess.Popen(
