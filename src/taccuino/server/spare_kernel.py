@@ -53,7 +53,8 @@ def main() -> None:
     places = [*sys.path, site.getusersitepackages()]
     started, stamps = dict(os.environ), _stamps(places)
     failures: list[BaseException] = []
-    imports = threading.Thread(target=_import, args=(failures,), daemon=True)
+    # With a name: those that have none are numbered, and the kernel's count from one.
+    imports = threading.Thread(target=_import, args=(failures,), name="imports", daemon=True)
     imports.start()
     order = _read_order()
     if order is None:

@@ -53,8 +53,10 @@ class NotebookContainer:
         workarea: Path,
         name: str,
         environment: dict[str, str] | None = None,
+        memory: int = 512,
     ) -> None:
         self.store, self.workarea, self.name = store, workarea, name
+        self.memory = memory  # MiB
         self.environment = environment or {}
         for parent in (workarea, *list(workarea.parents)[:2]):
             parent.chmod(0o711)  # the container's user has to come by
@@ -64,7 +66,7 @@ class NotebookContainer:
         environment = _ENVIRONMENT | {
             "JUPYTERHUB_API_TOKEN": TOKEN,
             "TACCUINO_STORAGE_FAULTS": json.dumps([FAULT]),
-            "MEM_LIMIT": str(512 * 1024**2),
+            "MEM_LIMIT": str(self.memory * 1024**2),
         }
         environment |= self.environment
         file = self.workarea.with_suffix(".env")
@@ -74,7 +76,8 @@ class NotebookContainer:
         self.store.podman(
             *("run", "--detach", "--name", self.name, "--network=none", f"--env-file={file}"),
             *(f"--uidmap={mapping}", f"--gidmap={mapping}", "--user=1000:1000"),
-            *("--cap-drop=all", "--security-opt=no-new-privileges", "--memory=512m"),
+            *("--cap-drop=all", "--security-opt=no-new-privileges"),
+            f"--memory={self.memory}m",
             *("-v", f"{self.workarea}:/workarea", "localhost/taccuino/base:latest"),
             what="starting a notebook server",
         )
