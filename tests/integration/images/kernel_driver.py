@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import faulthandler
 import json
 import os
 import signal
@@ -23,6 +24,8 @@ import websocket  # the server's own, as its Python runs this
 SERVER = "127.0.0.1:8888/user/check"
 TOKEN = {"Authorization": "token t"}
 LIMIT = 60.0
+# The server's pings would keep a program waiting for a message that never comes.
+faulthandler.dump_traceback_later(2 * LIMIT, exit=True)
 
 
 def api(method: str, path: str, body: Any = None) -> Any:
@@ -44,7 +47,7 @@ def wait_for(condition: Callable[[], Any]) -> Any:
 
 def session(path: str, kernel: str = "python3") -> str:
     """The id of the kernel of a notebook that is opened."""
-    body = {"path": path, "name": "", "type": "notebook", "kernel": {"name": kernel}}
+    body = {"path": path, "name": Path(path).name, "type": "notebook", "kernel": {"name": kernel}}
     return str(api("POST", "sessions", body)["kernel"]["id"])
 
 

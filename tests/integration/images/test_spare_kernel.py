@@ -33,13 +33,14 @@ look = {
     "cwd": os.getcwd(), "path": sys.path, "startup": startup[:3], "in_startup": startup[3] == os.getpid(),
     "env": dict(os.environ), "argv": plain(sys.argv), "orig_argv": plain(sys.orig_argv),
     "flags": plain(sys.flags), "executable": sys.executable, "modules": sorted(sys.modules),
-    "threads": sorted(plain(t.name) for t in threading.enumerate()), "hooks": plain(sys.meta_path),
+    "threads": sorted(re.sub(r"\d+", "", t.name) for t in threading.enumerate()),
+    "next_thread": threading.Thread().name, "hooks": plain(sys.meta_path),
     "main": [plain(vars(main).get(n)) for n in ("__file__", "__spec__", "__doc__", "__session__")],
     "parent": os.getppid(), "leads": [os.getpgid(0) == os.getpid(), os.getsid(0) == os.getpid()],
     "nice": sorted({os.getpriority(os.PRIO_PROCESS, int(t)) for t in os.listdir("/proc/self/task")}),
-    "files": sorted(plain(os.readlink(f"/proc/self/fd/{f}")).split("[")[0].split(":")[0]
+    "files": sorted({plain(os.readlink(f"/proc/self/fd/{f}")).split("[")[0].split(":")[0]
                     for f in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{f}")
-                    and "/.ipython/" not in os.readlink(f"/proc/self/fd/{f}")),
+                    and "/.ipython/" not in os.readlink(f"/proc/self/fd/{f}")}),
     "stdin": len(os.read(0, 1)), "stderr": plain(type(sys.stderr)), "real_stderr": plain(sys.__stderr__),
     "signals": [plain(signal.getsignal(s)) for s in (2, 13, 15, 17)], "umask": os.umask(0o22),
     "warnings": plain(warnings.filters), "log": plain(logging.getLogger("tornado").handlers),
@@ -140,8 +141,9 @@ def test_interrupt_and_restart(server: Server) -> None:
 first = spare()
 kernel = Kernel(session("deep/er/b.ipynb"))
 value = kernel.run("import os, time; mine = 1", "[os.getpid(), mine]")
-sleep = kernel.start("time.sleep(600)")
-wait_for(lambda: api("GET", f"kernels/{kernel.identity}")["execution_state"] == "busy")
+# Before it runs, a kernel ignores what would interrupt it.
+sleep = kernel.start("open('/tmp/sleeps', 'w'); time.sleep(600)")
+wait_for(Path("/tmp/sleeps").exists)
 api("POST", f"kernels/{kernel.identity}/interrupt")
 error = kernel.reply(sleep)["ename"]
 second = spare()
