@@ -47,7 +47,12 @@ def wait_for(condition: Callable[[], Any]) -> Any:
 
 def session(path: str, kernel: str = "python3") -> str:
     """The id of the kernel of a notebook that is opened."""
-    body = {"path": path, "name": Path(path).name, "type": "notebook", "kernel": {"name": kernel}}
+    body = {
+        "path": path,
+        "name": Path(path).name,
+        "type": "notebook",
+        "kernel": {"name": kernel},
+    }
     return str(api("POST", "sessions", body)["kernel"]["id"])
 
 
