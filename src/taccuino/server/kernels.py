@@ -18,10 +18,10 @@ from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebso
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 
 from .contents import Contents, in_cloud
-from .limits import memory_room
+from .limits import memory_room, room_for_a_spare
 from .spares import Spares, spare_command
 
-__all__ = ["KernelConnection", "Kernels", "SpareProvisioner", "room_for_a_spare"]
+__all__ = ["KernelConnection", "Kernels", "SpareProvisioner"]
 
 SPARE_VARIABLE = "TACCUINO_SPARE_KERNEL"
 """``0``: this server starts no kernel ahead."""
@@ -30,13 +30,6 @@ _PLAIN = "local-provisioner"
 _LISTENS_SECONDS = 1.0
 _LOOK_SECONDS = 0.005
 _KNOWN_OPTIONS = frozenset({"cwd", "env", "extra_arguments", "kernel_id"})
-_LEAST_MEMORY = 1024**3  # bytes that the server may use
-_LEAST_FREE = 256 * 1024**2  # bytes; a spare takes some 35 MB
-
-
-def room_for_a_spare(limit: int | None, free: int | None) -> bool:
-    """Whether a spare kernel's memory is not missed (bytes; `None` is unknown)."""
-    return (limit is None or limit >= _LEAST_MEMORY) and (free is None or free >= _LEAST_FREE)
 
 
 class Kernels(AsyncMappingKernelManager):

@@ -5,8 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["memory_kills", "memory_room", "size_in_words", "workarea_warning"]
+__all__ = [
+    "memory_kills",
+    "memory_room",
+    "room_for_a_spare",
+    "size_in_words",
+    "workarea_warning",
+]
 
+_LEAST_MEMORY = 1024**3  # bytes that a server with a spare kernel may use
+_LEAST_FREE = 256 * 1024**2  # bytes; a spare kernel takes some 36 MB
 _V1 = Path("/sys/fs/cgroup/memory/memory.oom_control")
 _V2 = Path("/sys/fs/cgroup/memory.events")
 
@@ -47,6 +55,11 @@ def memory_room(
     if limit is not None and used is not None:
         free.append(limit - used + (cache or 0))
     return limit, min(free, default=None)
+
+
+def room_for_a_spare(limit: int | None, free: int | None) -> bool:
+    """Whether the memory of a spare kernel is not missed (bytes; `None` is unknown)."""
+    return (limit is None or limit >= _LEAST_MEMORY) and (free is None or free >= _LEAST_FREE)
 
 
 def _number(path: Path) -> int | None:

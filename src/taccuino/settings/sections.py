@@ -253,7 +253,7 @@ class EngineSettings(Section):
     """Whether containers are kept from the host's ports other than the edge's (nftables)."""
     spare_kernel: bool = True
     """Whether a notebook server with memory to spare (a limit of 1G or more) starts a Python
-    kernel ahead, some 35 MB each, so that a notebook's first cell does not wait for one."""
+    kernel ahead, some 36 MB each, so that a notebook's first cell does not wait for one."""
 
 
 class WarmSettings(Section):

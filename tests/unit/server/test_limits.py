@@ -71,3 +71,53 @@ def test_a_workarea_that_cannot_be_read() -> None:
 )
 def test_storage_faults(text: str, sentences: list[str]) -> None:
     assert Contract({"TACCUINO_STORAGE_FAULTS": text}).storage_faults == sentences
+
+
+@pytest.mark.parametrize(
+    ("files", "room"),
+    [
+        (
+            {
+                "memory.max": "4000\n",
+                "memory.current": "3000\n",
+                "memory.stat": "anon 9\ninactive_file 500\n",
+            },
+            (4000, 1500),
+        ),
+        ({"memory.max": "max\n", "memory.current": "3000\n"}, (None, 2048 * 1024)),
+        (
+            {
+                "memory/memory.limit_in_bytes": "9000\n",
+                "memory/memory.usage_in_bytes": "8000\n",
+                "memory/memory.stat": "inactive_file 1\ntotal_inactive_file 700\n",
+            },
+            (9000, 1700),
+        ),
+        ({}, (None, 2048 * 1024)),
+    ],
+)
+def test_memory_room(
+    tmp_path: Path, files: dict[str, str], room: tuple[int | None, int | None]
+) -> None:
+    """Of both versions of control groups; never more than the machine itself has."""
+    (tmp_path / "memory").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    2048 kB\n")
+    assert limits.memory_room(tmp_path, tmp_path / "meminfo") == room
+    assert limits.memory_room(tmp_path / "x", tmp_path / "y") == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("limit", "free", "enough"),
+    [
+        (None, None, True),
+        (1024, 1024, True),
+        (1023, 1023, False),
+        (2048, 255, False),
+        (None, 256, True),
+    ],
+)
+def test_room_for_a_spare(limit: int | None, free: int | None, enough: bool) -> None:
+    scaled = [value and value * 1024**2 for value in (limit, free)]
+    assert limits.room_for_a_spare(*scaled) is enough
