@@ -206,6 +206,17 @@ class ServerContainer:
         """Processes of the container that were killed for want of memory."""
         return self._watch.oom_kills() if self._watch is not None else 0
 
+    async def end(self, *, ask_engine: bool = True) -> tuple[int | None, int, str]:
+        """What is known of its end: its exit code, processes killed for memory, last words."""
+        code, log_tail = None, ""
+        if self.id and ask_engine:
+            try:
+                code = await self.exit_code()
+                log_tail = await self.log_tail()
+            except EngineError as trouble:
+                log.warning("Nothing is known of the end of %s: %s", self.name, trouble)
+        return code, self.oom_kills(), log_tail
+
     async def log_tail(self) -> str:
         """The last of what the container wrote."""
         return await self._engine.tail(self.id, _LOG_LINES) if self.id else ""

@@ -352,13 +352,8 @@ class NotebookSpawner(DockerSpawner):
         self, error: BaseException | None, progress: StartProgress | None = None
     ) -> Failure:
         """Gather what is known before the container goes, and put it into words."""
-        code, log = None, ""
-        if self.container.id and not isinstance(error, EngineUnreachableError):
-            try:
-                code = await self.container.exit_code()
-                log = await self.container.log_tail()
-            except EngineError as trouble:
-                self.log.warning("Nothing is known of %s's end: %s", self._log_name, trouble)
+        reachable = not isinstance(error, EngineUnreachableError)
+        code, oom_kills, log = await self.container.end(ask_engine=reachable)
         return explain_failure(
             Evidence(
                 error=error,
@@ -366,7 +361,7 @@ class NotebookSpawner(DockerSpawner):
                 memory=int(self.mem_limit or 0),
                 phase=progress.sentence if progress else "",
                 exit_code=code,
-                oom_kills=self.container.oom_kills(),
+                oom_kills=oom_kills,
                 log=log,
                 was_ready=progress is None,
             )
