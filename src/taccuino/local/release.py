@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import time
 from collections.abc import Callable
 
 from taccuino.errors import ServiceError, TaccuinoError
@@ -18,6 +19,8 @@ __all__ = ["LABEL", "release_servers", "remove_firewall"]
 LABEL = "taccuino.instance"
 """Label of every container and network of an instance; its value is the state directory."""
 _STOP_SECONDS = 10
+_REMOVAL_SECONDS = 30.0
+_PAUSE_SECONDS = 0.3
 
 
 def release_servers(settings: Settings, report: Callable[[str], None]) -> None:
@@ -46,12 +49,29 @@ def _remove_from_podman(settings: Settings) -> int:
     chosen = ("--filter", f"label={LABEL}={settings.state_dir}")
     ids = _podman(settings, "ps", "--all", "--quiet", "--no-trunc", *chosen).split()
     if ids:
-        _podman(settings, "stop", "--ignore", "--time", str(_STOP_SECONDS), *ids)
-        _podman(settings, "rm", "--force", "--ignore", "--time", "0", *ids)
+        _patiently(settings, "stop", "--ignore", "--time", str(_STOP_SECONDS), *ids)
+        _patiently(settings, "rm", "--force", "--ignore", "--time", "0", *ids)
     networks = _podman(settings, "network", "ls", "--quiet", *chosen).split()
     if networks:
-        _podman(settings, "network", "rm", "--force", *networks)
+        _patiently(settings, "network", "rm", "--force", *networks)
     return len(ids)
+
+
+def _patiently(settings: Settings, *arguments: str) -> None:
+    """As `_podman`, tried again while a container's end is still being worked on.
+
+    Servers that waited for a user end by themselves when the hub does, just then.
+    """
+    deadline = time.monotonic() + _REMOVAL_SECONDS
+    while True:
+        try:
+            _podman(settings, *arguments)
+        except ServiceError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _podman(settings: Settings, *arguments: str) -> str:
