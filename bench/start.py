@@ -59,8 +59,9 @@ class Side:
             raise AssertionError(f"{self.name}: {refused.status_code} {refused.text[:200]}")
         hub = sum(self.hub.cpu_times()[:2]) - hub
         mine = {key: one for key, one in usage(self.engine).items() if self.users[0] in key[1]}
-        # A container that was there before has had its start by then.
-        spent = sum((one - before.get(key, Usage())).cpu for key, one in mine.items())
+        # A container that was there before, by another name, has had its start by then.
+        earlier = {identity: one for (identity, _), one in before.items()}
+        spent = sum((one - earlier.get(key[0], Usage())).cpu for key, one in mine.items())
         name = f"{self.name}{kind}"
         report.add(f"{name}: ready", seconds)
         report.add(f"{name}: CPU of the server", spent)

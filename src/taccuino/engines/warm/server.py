@@ -13,6 +13,7 @@ from taccuino.engines.container import WARM_LABEL, ContainerSpec
 from taccuino.engines.engine import Engine
 from taccuino.engines.environment import server_api
 from taccuino.engines.errors import ContainerExitedError, EngineError
+from taccuino.engines.readiness import answers
 from taccuino.engines.server import ServerContainer
 from taccuino.engines.storage_port import Bind
 from taccuino.engines.uid_ranges import UidRange
@@ -30,6 +31,7 @@ _MEMORY = 512 * 1024**2
 _WEIGHT = 0.1
 """Its share of the CPUs until it is claimed: those who run come first."""
 _PATIENCE = 120.0
+_PORT = 8888  # any would do: nobody listens yet
 
 
 def _name(settings: Settings) -> str:
@@ -90,6 +92,8 @@ class WarmServer:
         finally:
             for event in events:
                 event.cancel()
+        # The host learns its address now: the first packet to it may wait for a second.
+        await answers(self.container.ip, _PORT, "/")
         if not self.usable:
             log = (await self.container.log_tail())[-400:]
             raise ContainerExitedError(f"it does not become ready: {log or 'it says nothing'}")
