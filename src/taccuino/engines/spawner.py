@@ -181,7 +181,7 @@ class NotebookSpawner(DockerSpawner):
         self.last_failure = None
         began = time.monotonic()
         try:
-            lane: Lane = "warm" if self._claim.ask(self.image, note=True) else "cold"
+            lane: Lane = "warm" if self._claim.begin(self.image) else "cold"
             async with start_queue().turn(progress.wait_in_queue, lane):
                 find_room(self.settings, self.mem_limit, start_queue().under_way() - 1)
                 self.holds_storage = True
@@ -197,7 +197,7 @@ class NotebookSpawner(DockerSpawner):
             START_SECONDS.labels(self.path).observe(time.monotonic() - began)
             return address
         finally:
-            self._claim.give_back()
+            self._claim.end()
             self._starting, self._cancelled = None, ""
             progress.close()
             self._progress = StartProgress()

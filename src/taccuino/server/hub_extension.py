@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 from typing import Any
 
 from jupyterhub.singleuser.extension import JupyterHubSingleUser
@@ -11,6 +12,8 @@ from jupyterhub.singleuser.extension import JupyterHubSingleUser
 __all__ = ["NotebookServer"]
 
 _REST_SECONDS = 4.0
+_SPREAD = 0.05
+"""Of the time between two reports of activity, what servers that start together differ by."""
 
 
 class NotebookServer(JupyterHubSingleUser):
@@ -18,7 +21,8 @@ class NotebookServer(JupyterHubSingleUser):
 
     The hub knows already that the server is starting: it need not answer before the server
     does. As upstream's does, the server ends if the hub cannot be reached within a minute.
-    Asking takes an HTTP client, whose import would hold up the first page: `_REST_SECONDS`.
+    Asking takes an HTTP client, whose import would hold up the first page, and those of a whole
+    class at once everybody's: `_rest`.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -37,7 +41,7 @@ class NotebookServer(JupyterHubSingleUser):
     async def keep_activity_updated(self) -> None:
         """Tell the hub of activity, from soon after the server listens."""
         await self._listening.wait()
-        await asyncio.sleep(_REST_SECONDS)
+        await self._rest()
         await super().keep_activity_updated()
 
     async def _start_jupyter_server_extension(self, _serverapp: Any) -> None:
@@ -49,8 +53,12 @@ class NotebookServer(JupyterHubSingleUser):
         self._listening.set()
 
     async def _check_version(self) -> None:
-        await asyncio.sleep(_REST_SECONDS)
+        await self._rest()
         await super().check_hub_version()
+
+    async def _rest(self) -> None:
+        spread = _SPREAD * self.hub_activity_interval
+        await asyncio.sleep(_REST_SECONDS + random.uniform(0, spread))  # noqa: S311 - no secret
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:

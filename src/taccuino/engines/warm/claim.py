@@ -27,13 +27,18 @@ class Claim:
         self._fault = fault
         self._server: WarmServer | None = None
 
-    def ask(self, image: str, *, note: bool = False) -> bool:
-        """Claim a server of the image, if one waits; with ``note``, count this start."""
+    def begin(self, image: str) -> bool:
+        """A start begins: claim a server of the image, if one waits."""
+        if pool := self._pool():
+            pool.starts += 1
+            pool.note_start(image)
+        return self.ask(image)
+
+    def ask(self, image: str) -> bool:
+        """Claim a server of the image, if one waits and there is no claim yet."""
         pool = self._pool()
         if pool is None:
             return False
-        if note:
-            pool.note_start(image)
         if self._server is None:
             if fault := self._fault():
                 pool.switch_off(fault)
@@ -47,12 +52,14 @@ class Claim:
         server, self._server = self._server, None
         return server
 
-    def give_back(self) -> None:
-        """Let somebody else have what was not needed after all."""
-        pool = self._pool()
-        if pool is not None and self._server is not None:
-            pool.give_back(self._server)
-            self._server = None
+    def end(self) -> None:
+        """The start has ended: let somebody else have what was not needed after all."""
+        if pool := self._pool():
+            if self._server is not None:
+                pool.give_back(self._server)
+                self._server = None
+            pool.starts -= 1
+            pool.wake()
 
     @contextmanager
     def making(self) -> Iterator[None]:

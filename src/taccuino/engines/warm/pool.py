@@ -63,8 +63,10 @@ class WarmPool:
         self._uids_in_use = uids_in_use
         self._supported = supported
         self._last_start = 0.0
+        self.starts = 0
+        """Starts that wait for their turn or are under way."""
         self.cold_starts = 0
-        """Servers that are being made for their user: they come before the pool."""
+        """Of these, servers that are being made for their user."""
         self._demand = Demand(settings.warm)
         self._servers: list[WarmServer] = []
         self._refused: dict[str, tuple[float, float]] = {}
@@ -164,8 +166,8 @@ class WarmPool:
 
     def _next(self) -> str | None:
         """The image of which a server is to be added now."""
-        if self.cold_starts:
-            return None  # the end of their starts wakes this
+        if self.cold_starts or self.starts > 1:
+            return None  # they come first, and their end wakes this
         now = time.monotonic()
         waiting = any(server.usable for server in self._servers)
         if waiting and now - self._last_start < _QUIET_SECONDS:
