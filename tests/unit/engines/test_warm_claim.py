@@ -13,12 +13,16 @@ class StandInPool:
         self.starts = self.cold_starts = self.woken = 0
         self.noted: list[str] = []
         self.off = ""
+        self.settled_ones: list[str] = []
 
     def claim(self, image: str) -> str | None:
         return self.waiting.pop() if self.waiting and image == "base" else None
 
     def give_back(self, server: str) -> None:
         self.waiting.append(server)
+
+    def settled(self, server: str) -> None:
+        self.settled_ones.append(server)
 
     def note_start(self, image: str) -> None:
         self.noted.append(image)
@@ -45,6 +49,7 @@ def test_what_was_claimed_is_taken_once() -> None:
     assert mine.take("base") is None
     mine.end()
     assert (pool.starts, pool.woken, pool.waiting) == (0, 1, [])
+    assert pool.settled_ones == ["two", "one"]
 
 
 def test_what_was_not_needed_goes_back() -> None:

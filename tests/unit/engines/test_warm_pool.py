@@ -225,6 +225,22 @@ async def test_places_without_a_server_are_removed(
     assert [place.name for place in places.iterdir()] == ["in-use"]
 
 
+async def test_the_place_of_a_claimed_server_stays_until_it_is_used(
+    rigs: Callable[..., Rig], tmp_path: Path
+) -> None:
+    """Its container has bound it: another directory of the name would not be the same."""
+    rig = rigs(servers=1)
+    await rig.pool._level()
+    claimed = rig.pool.claim("base")
+    place = tmp_path / "state/mounts" / server.PLACES / claimed.name
+    place.mkdir(parents=True)
+    await rig.pool._level()
+    assert place.is_dir()
+    rig.pool.settled(claimed)
+    await rig.pool._level()
+    assert not place.exists()
+
+
 async def test_it_runs_until_it_is_cancelled(rigs: Callable[..., Rig]) -> None:
     rig = rigs(servers=1)
     running = asyncio.create_task(rig.pool.run())

@@ -26,6 +26,7 @@ class Claim:
         self._pool = pool
         self._fault = fault
         self._server: WarmServer | None = None
+        self._taken: list[WarmServer] = []
 
     def begin(self, image: str) -> bool:
         """A start begins: claim a server of the image, if one waits."""
@@ -50,6 +51,8 @@ class Claim:
         """The server, for good; one may have come to wait since the claim was asked for."""
         self.ask(image)
         server, self._server = self._server, None
+        if server is not None:
+            self._taken.append(server)
         return server
 
     def end(self) -> None:
@@ -58,6 +61,9 @@ class Claim:
             if self._server is not None:
                 pool.give_back(self._server)
                 self._server = None
+            for server in self._taken:
+                pool.settled(server)
+            self._taken.clear()
             pool.starts -= 1
             pool.wake()
 

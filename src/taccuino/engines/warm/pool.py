@@ -74,6 +74,7 @@ class WarmPool:
         self._wake = asyncio.Event()
         self._off = ""
         self._counted: set[str] = set()
+        self._claimed: set[str] = set()
 
     @property
     def _engine(self) -> Engine:
@@ -90,6 +91,7 @@ class WarmPool:
         for server in self._servers:
             if server.usable and server.image == image:
                 self._servers.remove(server)
+                self._claimed.add(server.name)
                 self._count()
                 WARM_CLAIMS.labels("claimed").inc()
                 return server
@@ -109,8 +111,13 @@ class WarmPool:
 
     def give_back(self, server: WarmServer) -> None:
         """Take back what was claimed and not touched."""
+        self.settled(server)
         self._servers.append(server)
         self._wake.set()
+
+    def settled(self, server: WarmServer) -> None:
+        """What was claimed has its user's files at its place, or needs none any more."""
+        self._claimed.discard(server.name)
 
     def note_start(self, image: str) -> None:
         """Count a start: more will be kept warm where many come together."""
@@ -270,7 +277,7 @@ class WarmPool:
 
     def _sweep(self) -> None:
         """Remove the places whose servers are gone; one with a user's files stays."""
-        names = set(self.names)
+        names = {*self.names, *self._claimed}
         for place in leftovers(self._settings):
             if place.name not in names:
                 with contextlib.suppress(OSError):
