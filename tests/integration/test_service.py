@@ -38,7 +38,7 @@ def test_status_keeps_its_contract(instance) -> None:
     services = {service["name"]: service for service in status["services"]}
     assert set(services) == {
         "ceph-mon", "ceph-osd", "radosgw", "iam", "edge", "engine", "mount-plane",
-        "storage-pages", "hub",
+        "storage-pages", "front-end", "hub",
     }  # fmt: skip
     assert all(s["state"] == "running" and s["pid"] > 0 for s in services.values())
     assert {(a["username"], a["admin"]) for a in status["accounts"]} >= {
