@@ -91,7 +91,7 @@ class Hub:
     def stop(self) -> None:
         assert self.process
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
+        self.process.wait(60)  # JupyterHub gives each of its services 20 s to end
 
     def answers(self) -> bool:
         assert self.process
