@@ -202,6 +202,7 @@ def test_only_what_is_missing_is_run(other: OtherService) -> None:
         "edge",
         "mount-plane",
         "storage-pages",
+        "front-end",
         "hub",
     }
     assert status["accounts"] == []
