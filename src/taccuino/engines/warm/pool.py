@@ -32,8 +32,8 @@ WARM_IMAGE_LABEL = "taccuino.warm"
 """On an image: its entry point can wait for its user."""
 _ENTRY_POINT = "taccuino-server"
 _LOOK_SECONDS = 30.0
-_QUIET_SECONDS = 1.0
-"""While servers wait, no other one is made so soon after a start: it has the processor."""
+_QUIET_SECONDS = 5.0
+"""While servers wait, no other one is made so soon after a start: its page is loading."""
 _FIRST_PAUSE = 15.0
 _LONGEST_PAUSE = 900.0
 
