@@ -145,8 +145,10 @@ class Ground:
         return next(name for name in names if self.slug in name)
 
     def start_server(self) -> None:
+        """Return when a program in the container can work in the object storage."""
         events = self.person.start()
         assert events[-1].get("ready"), events
+        self.contents(f"cloud_storage/{self.person.username}")  # waits for the mount
 
     def write(self, seconds: float, pause: float = 0.02) -> subprocess.Popen[bytes]:
         """Let a program in the container save files for as long."""

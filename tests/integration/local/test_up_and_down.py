@@ -62,10 +62,12 @@ def test_up_after_everything_was_killed(instance: Instance) -> None:
         notebook.shell("echo kept > local/power.txt; echo kept > cloud_storage/bruno/power.txt")
     supervisor = int((instance.state_dir / "supervisor/supervisor.pid").read_text())
     everything = {psutil.Process(pid) for pid in (supervisor, *pids(instance).values())}
+    names = set()
     for process in psutil.process_iter(["cmdline"]):
-        if _names(process, instance.state_dir):  # rclone, the containers' monitors
-            everything |= {process, *process.children(recursive=True)}
-    names = {process.name() for process in everything}
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            if _names(process, instance.state_dir):  # rclone, the containers' monitors
+                everything |= {process, *process.children(recursive=True)}
+                names.add(process.name())
     assert {"conmon", "rclone", "haproxy", "radosgw"} <= names, names
     for process in everything:
         with contextlib.suppress(psutil.NoSuchProcess):  # it ended with another

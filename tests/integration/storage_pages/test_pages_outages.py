@@ -88,6 +88,7 @@ def test_the_link_to_scratch_opens_in_anybodys_own_server(
     alice.put("for all #1, 100%?.txt", b"hello")
     shared = alice.ok("POST", "scratch", {"bucket": "alice", "key": "for all #1, 100%?.txt"})
     person = bruno.person
+    person.stop()
     try:
         page = person.http.get(shared["link"], timeout=60)
         # With no server, JupyterHub offers to start one and keeps where to go.
