@@ -14,6 +14,7 @@ from typing import Any
 from taccuino.settings import Settings
 
 from .config import haproxy_config
+from .peermap import PeerMap
 from .process import RELOAD_SIGNAL, check, config_path, edge_command, prepare, reload
 from .runtime import EdgeError, EdgeUnreachableError, RuntimeAPI
 
@@ -21,6 +22,7 @@ __all__ = [
     "RELOAD_SIGNAL",
     "EdgeError",
     "EdgeUnreachableError",
+    "PeerMap",
     "RuntimeAPI",
     "check",
     "config_path",

@@ -11,12 +11,23 @@ https://docs.haproxy.org/2.6/configuration.html.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from taccuino.front_end import URL_PREFIX
 from taccuino.settings import Settings
 
 from .runtime import EdgeError
+from .sites import (
+    edge_answer,
+    front_door,
+    hub_servers,
+    known_peer,
+    site_backends,
+    site_cookies,
+    site_rules,
+    site_uses,
+)
 from .storage_data import STORAGE_DATA, storage_data_backend
 
 __all__ = ["IAM_COOKIES", "KEY_OF_PATH", "chroot_directory", "haproxy_config"]
@@ -52,6 +63,8 @@ def haproxy_config(
     s3_backend: str | None = None,
     jwks_file: Path | None = None,
     user: str | None = None,
+    peer_secret: str = "",
+    sites: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The whole configuration.
 
@@ -68,6 +81,11 @@ def haproxy_config(
     user
         User and group HAProxy becomes after its start, locked into :func:`chroot_directory`;
         None keeps the one that starts it.
+    peer_secret
+        That of all sites, where the settings name peers.
+    sites
+        Where this edge stands before those of several sites on this machine, instead of
+        before a hub: each one's name, and the address that takes the PROXY protocol.
 
     Raises
     ------
@@ -77,13 +95,16 @@ def haproxy_config(
     plain_siblings = (iam_backend is not None and not _is_https(settings.iam.issuer)) or (
         s3_backend is not None and not _is_https(settings.storage.endpoint)
     )
-    sections = [
-        _global(settings, user),
-        _BASE,
-        _service(settings, hsts=settings.edge.certificate is not None and not plain_siblings),
-        _backends(settings),
-        storage_data_backend(settings, s3_backend),
-    ]
+    sections = [_global(settings, user), _BASE]
+    if sites:
+        sections.append(front_door(settings, _bind(settings, settings.port, tls=False), sites))
+    else:
+        hsts = settings.edge.certificate is not None and not plain_siblings
+        sections += [
+            _service(settings, peer_secret, hsts=hsts),
+            _backends(settings, peer_secret),
+            storage_data_backend(settings, s3_backend),
+        ]
     if settings.local.front_end_port:
         sections.append(_front_end(settings))
     if iam_backend is not None:
@@ -197,18 +218,22 @@ _BASE = r"""defaults base
 """
 
 
-def _service(settings: Settings, *, hsts: bool) -> str:
+def _service(settings: Settings, peer_secret: str, *, hsts: bool) -> str:
     """The service itself.
 
     HSTS holds for every port of a host (RFC 6797, section 8.3): with it, browsers would no
     longer reach an IAM or a storage that is served without TLS at the same name.
     """
     routes = _path("edge.routes_file", settings.edge.routes_file)
+    peers_file = _path("edge.peers_file", settings.edge.peers_file)
     tls = settings.edge.certificate is not None
     lines = [
         _bind(settings, settings.port, tls=tls),
+        *_for_load_balancers(settings),
         *_for_servers_only(settings),
+        edge_answer(settings),
         "http-request set-var(txn.path) path",
+        *(known_peer(peer_secret) if settings.peers else ()),
         *_WHO_ASKED,
         *_without_iam_cookies(),
         "acl password_post method POST",
@@ -223,10 +248,12 @@ def _service(settings: Settings, *, hsts: bool) -> str:
             "http-request set-var(txn.route) "
             f"var(txn.host),concat(,txn.key),map_beg({routes}) unless routed"
         ),
+        *(site_rules(settings, peers_file) if settings.peers else ()),
         "acl wants_json path_beg /hub/api/",
         "acl wants_json path_reg ^/(user|services)/.*/api/",
         "acl wants_json req.hdr(accept) -m beg application/json",
         *_STORAGE_DATA_RULES,
+        *(site_uses(settings) if settings.peers else ()),
         *(_FRONT_END_RULES if settings.local.front_end_port else ()),
         "use_backend servers-api if routed wants_json",
         "use_backend servers if routed",
@@ -295,17 +322,33 @@ def _for_servers_only(settings: Settings) -> list[str]:
 
 
 _WHO_ASKED = (
-    # What a client says of itself is not believed: tornado takes X-Real-IP and X-Scheme first.
-    "http-request del-header X-Forwarded -m beg",
+    # What a client says of itself is not believed (tornado takes X-Real-IP and X-Scheme
+    # first); what a peer says of its client is.
+    "acl from_peer var(txn.from_peer) -m bool",
+    "http-request del-header X-Forwarded -m beg unless from_peer",
     "http-request del-header Forwarded",
     "http-request del-header X-Real-IP",
     "http-request del-header X-Scheme",
-    "http-request set-header X-Forwarded-For %[src]",
-    "http-request set-header X-Forwarded-Host %[req.hdr(host)]",
-    "http-request set-header X-Forwarded-Port %[dst_port]",
-    "http-request set-header X-Forwarded-Proto http unless { ssl_fc }",
-    "http-request set-header X-Forwarded-Proto https if { ssl_fc }",
+    "http-request set-header X-Forwarded-For %[src] unless from_peer",
+    "http-request set-header X-Forwarded-Host %[req.hdr(host)] unless from_peer",
+    "http-request set-header X-Forwarded-Port %[dst_port] unless from_peer",
+    "http-request set-header X-Forwarded-Proto http unless from_peer || { ssl_fc }",
+    "http-request set-header X-Forwarded-Proto https if !from_peer { ssl_fc }",
 )
+
+
+def _for_load_balancers(settings: Settings) -> list[str]:
+    """The port that takes the PROXY protocol, from this machine alone."""
+    if not settings.edge.proxy_port:
+        return []
+    bind = _bind(settings, settings.edge.proxy_port, tls=settings.edge.certificate is not None)
+    return [
+        f"{bind} accept-proxy",
+        (
+            "tcp-request connection reject if "
+            f"{{ dst_port {settings.edge.proxy_port} }} !{{ src 127.0.0.0/8 ::1 }}"
+        ),
+    ]
 
 
 def _without_iam_cookies() -> list[str]:
@@ -324,7 +367,7 @@ def _login_limit(settings: Settings, condition: str) -> list[str]:
         return []
     return [
         "stick-table type ipv6 size 100k expire 2m store http_req_rate(1m)",
-        f"http-request track-sc0 src if {condition}",
+        f"http-request track-sc0 req.hdr_ip(x-forwarded-for,-1) if {condition}",
         (
             f"http-request deny deny_status 429 if {condition} "
             f"{{ sc_http_req_rate(0) gt {settings.edge.login_rate} }}"
@@ -332,16 +375,17 @@ def _login_limit(settings: Settings, condition: str) -> list[str]:
     ]
 
 
-def _backends(settings: Settings) -> str:
+def _backends(settings: Settings, peer_secret: str) -> str:
     """The hub and the notebook servers, each with error pages for people and for programs."""
-    hub = f"server hub 127.0.0.1:{_needed('hub.port', settings.hub.port)}"
-    lines_hub = [
+    hub = f"127.0.0.1:{_needed('hub.port', settings.hub.port)}"
+    peers = hub_servers(settings, hub, peer_secret) if settings.peers else []
+    held = [
         # A refused attempt is repeated after the connect timeout, at most one second.
         "timeout connect 500ms",
         f"retries {HUB_RETRIES}",
         *_RETRY_READS_ONLY,
-        hub,
     ]
+    lines_hub = [*held, *(peers or [f"server hub {hub}"])]
     lines_server = [
         "retries 2",
         *_RETRY_READS_ONLY,
@@ -351,11 +395,18 @@ def _backends(settings: Settings) -> str:
         "server any 0.0.0.0:0",
     ]
     parts = []
-    for name, lines in (("hub", lines_hub), ("servers", lines_server)):
-        parts.append(_section(f"backend {name} from base", _error_pages(name, "html") + lines))
+    backends = {"hub": ("hub", lines_hub), "servers": ("servers", lines_server)}
+    if settings.peers:
+        passed = [*held, *site_cookies(settings), f"server here {hub}"]
+        backends["hub-passed"] = ("hub", passed)
+    for name, (page, lines) in backends.items():
+        parts.append(_section(f"backend {name} from base", _error_pages(page, "html") + lines))
         parts.append(
-            _section(f"backend {name}-api from base", _error_pages(name, "json") + lines)
+            _section(f"backend {name}-api from base", _error_pages(page, "json") + lines)
         )
+    if settings.peers:
+        pages = _error_pages("servers", "html")
+        parts.append(site_backends(settings, hub, peer_secret, pages))
     return "\n".join(parts)
 
 

@@ -17,12 +17,13 @@ import asyncio
 import grp
 import os
 import pwd
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from taccuino.settings import Settings
@@ -60,7 +61,7 @@ def _haproxy() -> str:
     return program
 
 
-def prepare(settings: Settings) -> bool:
+def prepare(settings: Settings, sites: Sequence[tuple[str, str]] = ()) -> bool:
     """Write what HAProxy reads; return whether an edge that runs must be reloaded.
 
     The configuration is validated by HAProxy itself before it takes the old one's place. A
@@ -76,29 +77,48 @@ def prepare(settings: Settings) -> bool:
     path = config_path(settings)
     path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
     chroot_directory(settings).mkdir(mode=0o555, exist_ok=True)
-    routes = settings.edge.routes_file
+    maps = [path for path in (settings.edge.routes_file, settings.edge.peers_file) if path]
     socket = settings.edge.admin_socket
-    assert routes is not None and socket is not None  # noqa: PT018 -- filled by Settings
-    for directory in (routes.parent, socket.parent):
+    assert socket is not None
+    for directory in {socket.parent, *(path.parent for path in maps)}:
         directory.mkdir(parents=True, exist_ok=True)
-    if not routes.exists():
-        routes.touch(mode=0o600)
-        routes.write_text(format_map([]), encoding="utf-8")
+    for kept in maps:
+        if not kept.exists():
+            kept.touch(mode=0o600)
+            kept.write_text(format_map([]), encoding="utf-8")
     text = haproxy_config(
         settings,
         iam_backend=_loopback(settings.local.iam_backend_port),
         s3_backend=_loopback(settings.local.s3_backend_port),
         jwks_file=_jwks_file(settings),
         user=_user(),
+        peer_secret=_peer_secret(settings),
+        sites=sites,
     )
     changed = not path.exists() or path.read_text(encoding="utf-8") != text
     stale = not changed and any(_newer(read, path) for read in _read_by_haproxy(settings))
     if changed or stale:
         new = path.with_suffix(".new")
+        new.touch(mode=0o600)  # it may hold the sites' secret
         new.write_text(text, encoding="utf-8")
         _validate(new)
         new.replace(path)
     return changed or stale
+
+
+def _peer_secret(settings: Settings) -> str:
+    if not settings.peers or settings.sites.secret_file is None:
+        return ""
+    try:
+        text = settings.sites.secret_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EdgeError(f"sites.secret_file: {error}") from error
+    if not re.fullmatch(r"[A-Za-z0-9_-]{32,128}", text):
+        raise EdgeError(
+            f"sites.secret_file: {settings.sites.secret_file} must hold 32 to 128 letters, "
+            "digits, - and _ and nothing else"
+        )
+    return text
 
 
 def _user() -> str | None:
@@ -162,14 +182,18 @@ def _runtime(settings: Settings) -> RuntimeAPI:
 
 
 async def check(settings: Settings) -> None:
-    """Readiness: HAProxy answers and holds the routes' map.
+    """Readiness: HAProxy answers and holds the routes' map, if it is before a hub.
 
     Raises
     ------
     EdgeError
         If it does not.
     """
-    await _runtime(settings).show_map(str(settings.edge.routes_file))
+    runtime = _runtime(settings)
+    if settings.local.sites:
+        await runtime.worker_pid()
+    else:
+        await runtime.show_map(str(settings.edge.routes_file))
 
 
 async def reload(

@@ -56,6 +56,8 @@ class RouteTable(Proxy):
         super().__init__(**kwargs)
         self._runtime = RuntimeAPI(Path(self.admin_socket))
         self._file = Path(self.routes_file)
+        self.version = 0
+        """Counts the changes of the routes."""
         self._routes: dict[str, Route] | None = None
         self._default: dict[str, Any] | None = None
         self._changing = asyncio.Lock()
@@ -193,6 +195,7 @@ class RouteTable(Proxy):
         except OSError as error:
             raise EdgeError(f"{self._file}: {error.strerror}; no route was changed") from error
         self._routes = routes
+        self.version += 1
 
 
 def _replace(file: Path, text: str) -> None:

@@ -24,6 +24,7 @@ from .database import HubDatabase
 from .handlers.ready import ReadyHandler
 from .handlers.server_requests import HubAuthenticator
 from .handlers.servers import CULLING_SCOPE, server_handlers
+from .handlers.sites import site_handlers
 from .handlers.tokens import (
     SCOPES,
     SERVER_TOKEN_SCOPES,
@@ -36,6 +37,7 @@ from .handlers.tokens import (
 from .housekeeping import start_housekeeping
 from .options import ServerOptions
 from .readiness import Check, Readiness
+from .sites import SITES_SCOPE, Sites, sites_role
 from .storage import HubStorage, StorageBackend
 from .warm import warm_pool
 
@@ -65,7 +67,7 @@ def configure(c: Any, settings: Settings) -> None:
     _configure_culling(c, settings)
     _configure_options(c, options)
     _configure_pages(c, settings, options)
-    _configure_handlers(c, settings, backend, options)
+    sites = _configure_handlers(c, settings, backend, options)
     iam.configure(c, settings)
     c.JupyterHub.authenticator_class = HubAuthenticator
     edge.configure(c, settings)
@@ -73,7 +75,7 @@ def configure(c: Any, settings: Settings) -> None:
     c.NotebookSpawner.storage = lambda spawner: HubStorage(backend, spawner.user)
     pool = warm_pool(settings, backend)
     c.NotebookSpawner.warm_pool = lambda: pool
-    start_housekeeping(settings, backend, pool)
+    start_housekeeping(settings, backend, pool, sites.begin)
 
 
 def _configure_hub(c: Any, settings: Settings) -> None:
@@ -122,10 +124,15 @@ def _configure_access(c: Any, settings: Settings) -> None:
     hub.custom_scopes = {
         **SCOPES,
         CULLING_SCOPE: {"description": "Ask whether a notebook server is in use."},
+        SITES_SCOPE: {"description": "Ask a site whose servers it runs."},
     }
     hub.load_roles = [USER_ROLE, mount_plane_role()]
     token = secret(settings.state_dir / "secrets/mount-plane-token")
     hub.services = [{"name": "mount-plane", "api_token": token, "display": False}]
+    if settings.peers and settings.sites.secret_file:
+        peers = secret(settings.sites.secret_file)
+        hub.services.append({"name": "peers", "api_token": peers, "display": False})
+        hub.load_roles.append(sites_role())
     c.Spawner.server_token_scopes = list(SERVER_TOKEN_SCOPES)
 
 
@@ -229,9 +236,11 @@ def _group_directories(settings: Settings, user: Any) -> list[str]:
 
 def _configure_handlers(
     c: Any, settings: Settings, backend: StorageBackend, options: ServerOptions
-) -> None:
+) -> Sites:
     """The service's own calls, and the security headers of every answer."""
     readiness, admission = Readiness(_checks(settings, backend)), Admission(settings)
+    sites = Sites(settings, readiness)
+    c.JupyterHub.template_vars["sites"] = sites.page
     admission.publish(lambda: app().users)
     static = (
         r"/taccuino/static/(.*)",
@@ -243,15 +252,18 @@ def _configure_handlers(
         (r"/ready", ReadyHandler, {"readiness": readiness}),
         *server_handlers(settings, backend),
         *token_handlers,
+        *site_handlers,
     ]
     c.JupyterHub.tornado_settings = {
         "headers": _headers(settings),
         "taccuino_credentials": backend,
         "taccuino_options": options,
         "taccuino_admission": admission,
+        "taccuino_sites": sites,
         # A request for a server is answered at once: its progress tells the rest.
         "slow_spawn_timeout": 0,
     }
+    return sites
 
 
 def _headers(settings: Settings) -> dict[str, str]:

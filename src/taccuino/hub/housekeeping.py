@@ -30,25 +30,36 @@ _WANTED = {"mounted", "failed"}  # the mount plane looks after the others by its
 _running: set[asyncio.Task[None]] = set()
 
 
-def start_housekeeping(settings: Settings, backend: StorageBackend, pool: WarmPool) -> None:
-    """Begin, if this is a hub: JupyterHub reads its configuration inside its event loop."""
+def start_housekeeping(
+    settings: Settings, backend: StorageBackend, pool: WarmPool, begin: Callable[[Any], None]
+) -> None:
+    """Begin, if this is a hub: JupyterHub reads its configuration inside its event loop.
+
+    ``begin`` is called with the hub once it serves: what goes on beside its requests.
+    """
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
-    task = loop.create_task(_keep_house(settings, backend, pool))
+    task = loop.create_task(_keep_house(settings, backend, pool, begin))
     _running.add(task)
     task.add_done_callback(_running.discard)
 
 
-async def _keep_house(settings: Settings, backend: StorageBackend, pool: WarmPool) -> None:
+async def _keep_house(
+    settings: Settings, backend: StorageBackend, pool: WarmPool, begin: Callable[[Any], None]
+) -> None:
     app = JupyterHub.instance()
+    begun = False
     warming: asyncio.Task[None] | None = None
     while True:
         # Soon after a start, which may follow a crash, and then from time to time.
         await asyncio.sleep(_EVERY_SECONDS if app.http_server else _WHILE_STARTING_SECONDS)
         if app.http_server is None:  # not all servers that run are known yet
             continue
+        if not begun:
+            begin(app)
+            begun = True
         try:
             live = lambda: [*_live(app), *pool.names]  # noqa: E731
             if removed := await reconcile(settings, live):

@@ -21,6 +21,7 @@ from .release import release_servers, remove_firewall
 from .resolve import make_directories, resolve, resolved_file
 from .service import Service
 from .services import service_names, services_of
+from .sites import down_sites, up_sites
 from .supervision import Supervision
 
 __all__ = ["Report", "down", "purge", "up"]
@@ -64,10 +65,12 @@ def up(settings: Settings, report: Report, *, image: bool = True) -> Settings:
         services = services_of(resolved)
         supervision.apply(services)
         tasks = [_start_task(supervision, service, report) for service in services]
-        if image and any(offer.reference == BASE_IMAGE for offer in resolved.images):
-            tasks.append(_image_task(resolved, report))
-        tasks.append(_front_end_task(resolved, report))
+        if not resolved.local.sites:
+            if image and any(offer.reference == BASE_IMAGE for offer in resolved.images):
+                tasks.append(_image_task(resolved, report))
+            tasks.append(_front_end_task(resolved, report))
         run_in_order(tasks)
+        up_sites(resolved, report, image=image)
     return resolved
 
 
@@ -123,9 +126,11 @@ def down(settings: Settings, report: Report) -> None:
     make_directories(state)
     supervision = Supervision(state)
     with _exclusive(state):
-        supervision.stop("hub")
-        report("hub           stopped")
-        release_servers(settings, report)
+        down_sites(settings, report)
+        if not settings.local.sites:
+            supervision.stop("hub")
+            report("hub           stopped")
+            release_servers(settings, report)
         for name in reversed(service_names(settings)):
             supervision.stop(name)
         supervision.shutdown({})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from taccuino.errors import Fault
 
-__all__ = ["OFFSETS", "PortNeed", "bindable", "choose"]
+__all__ = ["OFFSETS", "SITE_PORTS", "PortNeed", "bindable", "choose"]
 
 OFFSETS: Mapping[str, int] = {
     "local.iam_port": 1,
@@ -22,6 +22,11 @@ OFFSETS: Mapping[str, int] = {
     "local.front_end_port": 9,
 }
 """A port's key in the settings, and how far it is from the service's own port."""
+
+SITE_PORTS = frozenset(
+    {"hub.port", "edge.server_port", "local.storage_pages_port", "local.front_end_port"}
+)
+"""Those that each of several sites on this machine has for itself."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from .podman import (
 )
 from .probe import http_status, port_answers, socket_answers
 from .service import SendSignal, Service
+from .sites import sites_of
 
 __all__ = [
     "edge_service",
@@ -66,10 +67,11 @@ def edge_service(settings: Settings) -> Service:
     from taccuino import edge
 
     changed = False
+    sites = [(site.site, f"127.0.0.1:{site.edge.proxy_port}") for site in sites_of(settings)]
 
     def prepare() -> None:
         nonlocal changed
-        changed = edge.prepare(settings)
+        changed = edge.prepare(settings, sites)
 
     def reload(send_signal: SendSignal) -> None:
         if changed:

@@ -10,7 +10,7 @@ from typing import Any
 from taccuino.errors import Fault, SettingsError
 from taccuino.settings import Settings
 
-from .ports import OFFSETS, PortNeed, bindable, choose
+from .ports import OFFSETS, SITE_PORTS, PortNeed, bindable, choose
 from .processes import listener
 from .secret_files import make_secrets
 
@@ -32,6 +32,7 @@ _DIRECTORIES = {
     "mount-plane": 0o711,
     "storage-pages": 0o700,
     "front-end": 0o711,
+    "sites": 0o711,
 }
 _FILES = {"settings.json", "settings.new", "accounts.json", "offers.json", "taccuino.toml"}
 
@@ -80,14 +81,18 @@ def resolve(settings: Settings, taken: Callable[[int], str | None] | None = None
     _refuse_foreign(state, kept)
     data = settings.model_dump()
     local, iam, storage = data["local"], data["iam"], data["storage"]
+    local["sites"] = local["sites"] or kept.get("local", {}).get("sites", [])
 
     external_iam = _is_external(iam["issuer"], settings.host, local["iam_port"])
     external_storage = _is_external(storage["endpoint"], settings.host, local["s3_port"])
     faults = _contradictions(settings, external_iam=external_iam, external_s3=external_storage)
+    faults += _changed_sites(local["sites"], kept)
 
     keys = set(OFFSETS)
+    if local["sites"]:
+        keys -= SITE_PORTS
     if not settings.edge.certificate:
-        keys.remove("edge.server_port")
+        keys.discard("edge.server_port")
     if external_iam:
         keys -= {"local.iam_port", "local.iam_backend_port"}
     if external_storage:
@@ -168,6 +173,20 @@ def _contradictions(
         )
         faults.append(Fault("local.s3_port", "storage.endpoint names another storage", mend))
     return faults
+
+
+def _changed_sites(sites: list[str], kept: dict[str, Any]) -> list[Fault]:
+    """What a user has at a site stays there: no site is added or given up on the way."""
+    before = kept.get("local", {}).get("sites", [])
+    if not kept or set(sites) == set(before):
+        return []
+    problem = (
+        f"the instance in {kept['state_dir']} has the sites {', '.join(before)}"
+        if before
+        else f"the instance in {kept['state_dir']} is one site, with its users' files"
+    )
+    mend = "name another state directory, or `taccuino down --purge` this one"
+    return [Fault("local.sites", problem, mend)]
 
 
 def _earlier(state: Path) -> dict[str, Any]:

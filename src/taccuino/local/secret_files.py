@@ -11,7 +11,7 @@ from pathlib import Path
 
 from taccuino.private_files import keep_private
 
-__all__ = ["DEMO_ACCOUNTS", "make_secrets", "read_accounts"]
+__all__ = ["DEMO_ACCOUNTS", "make_secrets", "read_accounts", "sites_secret"]
 
 DEMO_ACCOUNTS = (("alice", False), ("bruno", False), ("ada", True))
 """The embedded IAM's first accounts, and whether each is an administrator."""
@@ -37,6 +37,13 @@ def make_secrets(state_dir: Path, *, embedded_iam: bool) -> None:
         client_secret = state_dir / "secrets/iam-client-secret"
         keep_private(client_secret, lambda: secrets.token_urlsafe(32) + "\n")
         keep_private(state_dir / "accounts.json", _accounts)
+
+
+def sites_secret(state_dir: Path) -> Path:
+    """The file with the secret of all sites on this machine; made if it is not there."""
+    path = state_dir / "secrets/sites"
+    keep_private(path, lambda: secrets.token_hex(32) + "\n")
+    return path
 
 
 def _accounts() -> str:

@@ -17,6 +17,8 @@ def service_names(settings: Settings) -> list[str]:
     if settings.embedded_iam:
         names.append("iam")
     names.append("edge")
+    if settings.local.sites:  # they have the rest, each for itself
+        return names
     if settings.engine.kind == "podman":
         names.append("engine")
     return [*names, "mount-plane", "storage-pages", "front-end", "hub"]
@@ -41,6 +43,8 @@ def services_of(settings: Settings) -> list[Service]:
     if settings.embedded_iam:
         services.append(iam_service(settings))
     services.append(edge_service(settings))
+    if settings.local.sites:
+        return services
     if settings.engine.kind == "podman":
         services.append(engine_service(settings))
     services += [

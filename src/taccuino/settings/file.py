@@ -25,7 +25,9 @@ from .sections import (
     ImageSettings,
     LocalSettings,
     MountPlaneSettings,
+    PeerSettings,
     Section,
+    SitesSettings,
     StorageSettings,
     WarmSettings,
     WorkareaSettings,
@@ -48,7 +50,13 @@ class Settings(Section):
     host: str = Field(default="localhost", pattern=r"^[A-Za-z0-9.-]+$")
     """The host name in the service's address."""
     port: int = Field(default=8000, ge=1, le=65000)
-    """The address's port. The environment's ``TACCUINO_PORT`` wins."""
+    """The port the edge listens at, and the address's. The environment's ``TACCUINO_PORT``
+    wins."""
+    address: str | None = Field(
+        default=None, pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$"
+    )
+    """The address that users know, where something stands before the edge: a name for several
+    sites, a load balancer. Default: the edge's own, ``http(s)://<host>:<port>``."""
     hub: HubSettings = HubSettings()
     edge: EdgeSettings = EdgeSettings()
     iam: IAMSettings = IAMSettings()
@@ -73,11 +81,19 @@ class Settings(Section):
     )
     """The offered CPUs and memory."""
     culling: CullingSettings = CullingSettings()
+    sites: SitesSettings = SitesSettings()
+    peers: list[PeerSettings] = []
+    """The other sites of this service."""
     local: LocalSettings = LocalSettings()
 
     @property
     def url(self) -> str:
         """The service's public address, without a trailing slash."""
+        return self.address or self.edge_url
+
+    @property
+    def edge_url(self) -> str:
+        """The address of this site's own edge, without a trailing slash."""
         scheme, standard = ("https", 443) if self.edge.certificate else ("http", 80)
         return f"{scheme}://{self.host}" + ("" if self.port == standard else f":{self.port}")
 
@@ -97,6 +113,7 @@ class Settings(Section):
         state = self.state_dir = self.state_dir.absolute()
         self.edge.admin_socket = self.edge.admin_socket or state / "edge/admin.sock"
         self.edge.routes_file = self.edge.routes_file or state / "edge/routes.map"
+        self.edge.peers_file = self.edge.peers_file or state / "edge/peers.map"
         self.hub.database_url = (
             self.hub.database_url or f"sqlite:///{state / 'hub/jupyterhub.sqlite'}"
         )
@@ -121,6 +138,11 @@ class Settings(Section):
             raise ValueError("images: exactly one image must have default = true")
         if self.iam.issuer and not self.iam.client_id:
             raise ValueError("iam.client_id: an issuer is named, so its client must be too")
+        peers = [self.site, *(peer.name for peer in self.peers)]
+        if len(peers) != len(set(peers)):
+            raise ValueError("peers: each site has a name of its own, this one (site) too")
+        if self.peers and self.sites.secret_file is None:
+            raise ValueError("sites.secret_file: peers are named, so a secret of all is needed")
         if self.culling.warn_seconds >= self.culling.idle_seconds:
             raise ValueError("culling.warn_seconds: must be less than culling.idle_seconds")
         return self
@@ -146,7 +168,7 @@ class Settings(Section):
         The file is ``path``, else the one ``TACCUINO_SETTINGS`` names, else ``taccuino.toml``
         in the working directory, else ``/etc/taccuino/taccuino.toml``, else none: the embedded
         defaults. A resolved file (``.json``) is taken as it is; otherwise the environment's
-        ``TACCUINO_STATE`` and ``TACCUINO_PORT`` win over the file's.
+        ``TACCUINO_STATE``, ``TACCUINO_PORT`` and ``TACCUINO_SITES`` win over the file's.
 
         Raises
         ------
@@ -169,6 +191,9 @@ class Settings(Section):
             for key, variable in (("state_dir", "TACCUINO_STATE"), ("port", "TACCUINO_PORT")):
                 if value := os.environ.get(variable):
                     data[key] = value
+            if (names := os.environ.get("TACCUINO_SITES")) is not None:
+                sites = [name.strip() for name in names.split(",") if name.strip()]
+                data["local"] = {**data.get("local", {}), "sites": sites}
         return cls.parse(data, str(path or "the embedded defaults"))
 
     def save(self, path: Path) -> None:

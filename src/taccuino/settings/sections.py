@@ -6,7 +6,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from .sizes import Size
 
@@ -29,10 +36,15 @@ class EdgeSettings(Section):
     server_port: int | None = Field(default=None, ge=1, le=65535)
     """With a certificate: where notebook servers, and nobody else, reach the hub's API without
     TLS, so that a certificate need not be known in the images. Default: picked by ``up``."""
+    proxy_port: int | None = Field(default=None, ge=1, le=65535)
+    """Where a load balancer before the edge connects with the PROXY protocol, which tells who
+    the client is; with a certificate it speaks TLS too. Default: there is none."""
     admin_socket: Path | None = None
     """HAProxy's runtime API (a unix socket). Default: ``<state_dir>/edge/admin.sock``."""
     routes_file: Path | None = None
     """The map with the routes. Default: ``<state_dir>/edge/routes.map``."""
+    peers_file: Path | None = None
+    """The map with the routes of the peers. Default: ``<state_dir>/edge/peers.map``."""
     max_connections: int = Field(default=4000, ge=64)
     """Connections the edge holds at once."""
     login_rate: int = Field(default=3000, ge=0)
@@ -358,3 +370,46 @@ class LocalSettings(Section):
     """Ceph's monitor, on the loopback interface."""
     storage_size: Size = "20G"
     """Size of the embedded object storage; a sparse file."""
+    sites: list[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]] = Field(
+        default=[], max_length=4
+    )
+    """Names of sites that ``up`` runs side by side on this machine, with one IAM, one object
+    storage and one address, as data centres would. The environment's ``TACCUINO_SITES`` (names
+    with commas between) wins. Default: this machine is one site."""
+
+    @field_validator("sites")
+    @classmethod
+    def _are_several(cls, sites: list[str]) -> list[str]:
+        if len(sites) == 1 or len(sites) != len(set(sites)):
+            raise ValueError("name two to four sites, each once, or none")
+        return sites
+
+
+class PeerSettings(Section):
+    """Another site of this service."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
+    """Its ``site``."""
+    url: str = Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$")
+    """Its edge, as this site reaches it; with https, its certificate must be valid."""
+    weight: float = Field(default=1.0, gt=0, le=1000)
+    """Its share of the users who have no server yet, beside the other sites'."""
+
+
+class SitesSettings(Section):
+    """How this site and its peers share the users."""
+
+    weight: float = Field(default=1.0, gt=0, le=1000)
+    """This site's own share of the users."""
+    secret_file: Path | None = None
+    """File (mode 0600) with the secret that the sites know each other by, the same at all."""
+    check_seconds: float = Field(default=1.0, ge=0.2, le=60)
+    """How often each site's health is looked at."""
+    fall: int = Field(default=3, ge=1, le=60)
+    """How many checks in a row must fail until a site's users are served elsewhere."""
+    rise: int = Field(default=2, ge=1, le=60)
+    """How many checks in a row must succeed until it is used again."""
+    move_automatically: bool = False
+    """Whether a user whose site was lost gets a new server at once, without a click."""
+    stale_seconds: float = Field(default=60.0, ge=1)
+    """How long an idle server is kept once its user has a newer one at another site."""

@@ -8,15 +8,27 @@ from typing import Any
 from jupyterhub.apihandlers.users import UserServerAPIHandler
 from jupyterhub.handlers.pages import SpawnHandler
 from jupyterhub.scopes import needs_scope
+from tornado import web
 
 from taccuino.hub.offers import OptionsError
 from taccuino.hub.options import OptionsRefused
 from taccuino.iam import IAMAuthenticator
 
+from .sites import MovedLoginPage, PlacedCallback
+
 __all__ = ["HubAuthenticator", "OffersFirst"]
 
 
 _beginning = asyncio.Lock()
+
+
+class InMaintenance(web.HTTPError):
+    """A start at a site that takes none, as JupyterHub's form and API answer it."""
+
+    def __init__(self, site: str, message: str) -> None:
+        text = f"The site {site} is in maintenance and takes no new servers. {message}".strip()
+        super().__init__(503, "%s", text)
+        self.jupyterhub_message = text
 
 
 class RoomFirst:
@@ -42,8 +54,12 @@ class RoomFirst:
         Raises
         ------
         taccuino.hub.admission.NoRoom
+        InMaintenance
+            If the site takes no new servers.
         """
         ours = self.settings  # type: ignore[attr-defined]
+        if begun := ours["taccuino_sites"].maintenance:
+            raise InMaintenance(ours["taccuino_sites"].site, begun.message)
         chosen = options or user.spawners[server_name].orm_spawner.user_options
         try:
             memory = ours["taccuino_options"].offers(user).validate(chosen or {}).memory_bytes
@@ -114,6 +130,7 @@ class OffersFirst:
         return [
             (r"/api/users/([^/]+)/server", ServerHandler),
             (r"/api/users/([^/]+)/servers/([^/]*)", ServerHandler),
+            (r"/login", MovedLoginPage),
             (r"/spawn", StartPage),
             (r"/spawn/([^/]+)", StartPage),
             (r"/spawn/([^/]+)/([^/]+)", StartPage),
@@ -122,4 +139,6 @@ class OffersFirst:
 
 
 class HubAuthenticator(OffersFirst, IAMAuthenticator):
-    """The IAM's authenticator, in a hub with offers."""
+    """The IAM's authenticator, in a hub with offers and peers."""
+
+    callback_handler = PlacedCallback

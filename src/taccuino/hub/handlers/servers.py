@@ -106,9 +106,10 @@ class NoticesHandler(_ServersHandler):
             uploads_pending=mount.uploads_pending if mount else 0,
             usage=usage,
             last_failure=getattr(spawner, "last_failure", None),
-            told=[Notice(**notice) for notice in spawner.notices()]
-            if hasattr(spawner, "notices")
-            else (),
+            told=[
+                *self.settings["taccuino_sites"].notices(spawner.user.name),
+                *(Notice(**one) for one in getattr(spawner, "notices", list)()),
+            ],
         )
         found = [notice.as_json() for notice in notices(facts, self.culling)]
         self.finish({"notices": found, "storage": usage_json(usage)})

@@ -1,0 +1,61 @@
+"""The peers' routes in HAProxy: a path and the name of the site that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from taccuino.private_files import write_private
+
+from .routemap import route_key
+from .runtime import EdgeError, EdgeUnreachableError, RuntimeAPI
+
+__all__ = ["PeerMap"]
+
+_HEADER = "# The routes of Taccuino's other sites. The hub writes this file.\n"
+
+
+class PeerMap:
+    """What the edge knows of servers at other sites, in its memory and in its file.
+
+    Parameters
+    ----------
+    file
+        The map file, as HAProxy's configuration names it.
+    socket
+        HAProxy's admin socket.
+    """
+
+    def __init__(self, file: Path, socket: Path) -> None:
+        self._file = file
+        self._runtime = RuntimeAPI(socket)
+        self._held: dict[str, str] | None = None
+
+    async def set(self, routes: Mapping[str, str]) -> None:
+        """Make these the routes, by JupyterHub's routespec, with the site of each.
+
+        An HAProxy that does not run is no error: it starts with the file.
+
+        Raises
+        ------
+        EdgeError
+            If the file can't be written, or HAProxy refuses.
+        """
+        wanted = {route_key(route): site for route, site in routes.items()}
+        text = _HEADER + "".join(f"{key} {site}\n" for key, site in sorted(wanted.items()))
+        try:
+            await asyncio.to_thread(write_private, self._file, text)
+        except OSError as error:
+            raise EdgeError(f"{self._file}: {error.strerror}") from error
+        try:
+            if self._held is None:
+                self._held = await self._runtime.show_map(str(self._file))
+            held, self._held = self._held, None  # until both changes are made
+            if changed := {key: s for key, s in wanted.items() if held.get(key) != s}:
+                await self._runtime.put(str(self._file), changed)
+            if gone := [key for key in held if key not in wanted]:
+                await self._runtime.remove(str(self._file), gone)
+        except EdgeUnreachableError:
+            return
+        self._held = wanted

@@ -1,0 +1,306 @@
+"""How the edges of several sites work together, in HAProxy's words.
+
+A request goes to the site where its user's server runs, then to the one that its browser was
+served by last, then to this one; a site whose edge or hub is known to be away is left out. What
+a peer passed on is served here, so nothing goes round in circles.
+
+- `site_rules` decides where a request goes: in the variable ``txn.site``, empty for here.
+- `site_backends` are the ways to the peers, and what looks at everybody's health.
+- `front_door` is what leads to the sites' edges on a machine that has several of them.
+
+Two cookies tell what happened before: ``taccuino-site`` names the site whose hub answered
+last, and ``taccuino-from`` the one that could not, for ten minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from taccuino.settings import PeerSettings, Settings
+
+__all__ = [
+    "EDGE_PATH",
+    "FROM_COOKIE",
+    "PEER_HEADER",
+    "SITE_COOKIE",
+    "edge_answer",
+    "front_door",
+    "hub_servers",
+    "known_peer",
+    "site_backends",
+    "site_cookies",
+    "site_rules",
+    "site_uses",
+]
+
+EDGE_PATH = "/taccuino-edge"
+"""Answered by the edge itself, with the site's name: whether it can be reached."""
+SITE_COOKIE = "taccuino-site"
+FROM_COOKIE = "taccuino-from"
+PEER_HEADER = "X-Taccuino-Peer"
+"""The secret of all sites, by which a peer proves that it passes a request on."""
+_FROM_SECONDS = 600
+_HELD_ATTEMPTS = 6
+"""Attempts, one each 0.5 s, until a request for this site's hub is taken to a peer."""
+
+
+def edge_answer(settings: Settings) -> str:
+    """The rule that answers at `EDGE_PATH`."""
+    answer = f"return status 200 content-type text/plain string {settings.site}"
+    return f"http-request {answer} if {{ path {EDGE_PATH} }}"
+
+
+def site_rules(settings: Settings, peers_file: str) -> list[str]:
+    """The service's frontend's rules that set ``txn.site``; routes are looked up by now."""
+    rules = [
+        f"http-request set-var(txn.sticky) req.cook({SITE_COOKIE})",
+        "acl sticks var(txn.sticky) -m found",
+        "acl decided var(txn.site) -m found",
+        "acl of_users path_beg /user/",
+        # Whose server is meant: that of the path, or the one that a login is for.
+        f"http-request set-var(txn.peer) var(txn.key),map_beg({peers_file}) if of_users",
+        (
+            "http-request set-var(txn.client) url_param(client_id),url_dec,"
+            "regsub(^jupyterhub-user-,/user/),concat(/) if { path /hub/api/oauth2/authorize }"
+        ),
+        (
+            f"http-request set-var(txn.peer) var(txn.client),map_str({peers_file}) "
+            "if { var(txn.client) -m found }"
+        ),
+        # What a peer passed on, our own servers' calls, and questions for this site itself.
+        "acl settled var(txn.from_peer) -m bool",
+        "acl of_site path /hub/ready /hub/health /hub/metrics",
+        f"acl of_all dst_port {settings.edge.proxy_port or 0}",
+        "http-request set-var(txn.from_peer) bool(true) if of_site !of_all",
+        f"acl settled src {settings.engine.network_pool}",
+    ]
+    # A user with servers at two sites gets that of the site which their browser is at.
+    at_peer = " || ".join(
+        f"routed {{ var(txn.peer) -m str {peer.name} }} "
+        f"!{{ var(txn.sticky) -m str {peer.name} }}"
+        for peer in settings.peers
+    )
+    rules.append(f"http-request set-var(txn.peer) str() if {at_peer}")
+    for peer in settings.peers:
+        rules += [
+            f"acl edge_{peer.name} srv_is_up(site-{peer.name}/{peer.name})",
+            f"acl hub_{peer.name} srv_is_up(health-{peer.name}/{peer.name})",
+            (
+                f"http-request set-var(txn.site) str({peer.name}) if !settled "
+                f"{{ var(txn.peer) -m str {peer.name} }} edge_{peer.name}"
+            ),
+        ]
+    rules.append(f"acl hub_here srv_is_up(health-{settings.site}/here)")
+    # The storage pages are a route of each site: those of the hub that the browser is at.
+    free = "!settled !decided !routed", "!settled !decided !of_users"
+    for peer in settings.peers:
+        sticks = f"{{ var(txn.sticky) -m str {peer.name} }} hub_{peer.name}"
+        when = " || ".join(f"{one} {sticks}" for one in free)
+        rules.append(f"http-request set-var(txn.site) str({peer.name}) if {when}")
+    for peer in settings.peers:
+        # The last healthy site is never taken out: with no hub known to be well, it is ours.
+        when = " || ".join(f"{one} !hub_here hub_{peer.name}" for one in free)
+        rules.append(f"http-request set-var(txn.site) str({peer.name}) if {when}")
+    return rules
+
+
+def known_peer(secret: str) -> list[str]:
+    """Rules that tell what a peer passed on: first of all, and of nobody else."""
+    return [
+        (
+            "http-request set-var(txn.from_peer) bool(true) "
+            f"if {{ req.hdr({PEER_HEADER}) -m str {secret} }}"
+        ),
+        f"http-request del-header {PEER_HEADER}",
+    ]
+
+
+def site_uses(settings: Settings) -> list[str]:
+    """Which backend takes what goes to a peer, and API calls with a token of unknown origin."""
+    return [
+        # What was passed on once stays: while all hubs are away nothing goes round.
+        "use_backend hub-passed-api if from_peer !routed wants_json",
+        "use_backend hub-passed if from_peer !routed",
+        *(
+            f"use_backend site-{peer.name} if {{ var(txn.site) -m str {peer.name} }}"
+            for peer in settings.peers
+        ),
+        "acl with_token req.hdr(authorization) -m reg -i ^(token|bearer)",
+        "use_backend hub-token if !settled !routed !sticks with_token { path_beg /hub/api/ }",
+    ]
+
+
+def hub_servers(settings: Settings, hub: str, secret: str) -> list[str]:
+    """The hub in its backend, and the peers that stand in for it after some seconds."""
+    return [
+        *site_cookies(settings),
+        f"option redispatch {_HELD_ATTEMPTS}",
+        f"http-request set-header {PEER_HEADER} {secret}",
+        # It is asked in any case: only of a peer it is known whether it can be reached.
+        "use-server here if TRUE",
+        f"server here {hub}",
+        *(_server(settings, peer) for peer in settings.peers),
+    ]
+
+
+def site_cookies(settings: Settings) -> list[str]:
+    """Rules of a backend that tell the browser which site's hub answered, and for which."""
+    secure = "; Secure" if settings.url.startswith("https:") else ""
+    ends = f"HttpOnly; SameSite=Lax{secure}"
+    here = f'"{SITE_COOKIE}={settings.site}; Path=/; {ends}"'
+    rules = [
+        "acl answered_here srv_name here",
+        f"acl names_site res.cook({SITE_COOKIE}) -m found",
+        f"acl at_home var(txn.sticky) -m str {settings.site}",
+        f"http-response add-header Set-Cookie {here} if answered_here !at_home !names_site",
+    ]
+    for peer in settings.peers:
+        lost = f'"{FROM_COOKIE}={peer.name}; Path=/; Max-Age={_FROM_SECONDS}; {ends}"'
+        rules.append(
+            f"http-response add-header Set-Cookie {lost} "
+            f"if answered_here !names_site {{ var(txn.sticky) -m str {peer.name} }}"
+        )
+    return rules
+
+
+def site_backends(settings: Settings, hub: str, secret: str, pages: Sequence[str]) -> str:
+    """The ways to the peers, and the checks of everybody's health.
+
+    Parameters
+    ----------
+    hub
+        Address and port of this site's hub.
+    secret
+        That of all sites.
+    pages
+        Lines with the error pages.
+    """
+    sections = []
+    for peer in settings.peers:
+        lines = [
+            *pages,
+            "timeout connect 500ms",
+            "retries 2",
+            # Its last attempt is this site's own hub, which tells what happened.
+            "option redispatch",
+            "retry-on conn-failure",
+            *_check(EDGE_PATH, peer.url),
+            f"http-request set-header {PEER_HEADER} {secret}",
+            f"use-server {peer.name} if TRUE",
+            _server(settings, peer, check=True),
+            f"server here {hub}",
+        ]
+        sections.append(_section(f"backend site-{peer.name} from base", lines))
+        lines = [
+            *_check("/hub/ready", peer.url, secret),
+            "timeout check 2s",
+            _server(settings, peer, check=True),
+        ]
+        sections.append(_section(f"backend health-{peer.name} from base", lines))
+    lines = [*_check("/hub/ready", settings.url), "timeout check 2s"]
+    lines.append(f"server here {hub} {_checks(settings)}")
+    sections.append(_section(f"backend health-{settings.site} from base", lines))
+    sections.append(_section("backend hub-token from base", _token(settings, hub, secret)))
+    return "\n".join(sections)
+
+
+def _token(settings: Settings, hub: str, secret: str) -> list[str]:
+    """API calls with a token: only the hub that made it knows it.
+
+    A hub answers 403 to a token that it does not know, having done nothing; then the next one
+    is asked. Who knows it is remembered by the token's digest.
+    """
+    return [
+        "stick-table type string len 64 size 100k expire 1h",
+        "stick on req.hdr(authorization),sha2(256),hex",
+        "option http-buffer-request",
+        "timeout connect 500ms",
+        f"retries {max(3, 2 * len(settings.peers))}",
+        "option redispatch 1",
+        "retry-on conn-failure 403",
+        f"http-request set-header {PEER_HEADER} {secret}",
+        f"server here {hub}",
+        *(_server(settings, peer) for peer in settings.peers),
+    ]
+
+
+def _check(path: str, url: str, secret: str | None = None) -> list[str]:
+    host = urlsplit(url).netloc
+    known = f" hdr {PEER_HEADER} {secret}" if secret else ""
+    return [
+        "option httpchk",
+        f"http-check send meth GET uri {path} ver HTTP/1.1 hdr Host {host}{known}",
+        "http-check expect status 200",
+    ]
+
+
+def _checks(settings: Settings) -> str:
+    """A check's words: a slow or wrong answer alone takes nobody out."""
+    sites = settings.sites
+    every = round(1000 * sites.check_seconds)
+    return f"check inter {every}ms fall {sites.fall} rise {sites.rise}"
+
+
+def _server(settings: Settings, peer: PeerSettings, *, check: bool = False) -> str:
+    """A peer's edge; all but one of its entries take the result of that one's checks."""
+    url = urlsplit(peer.url)
+    tls = url.scheme == "https"
+    port = url.port or (443 if tls else 80)
+    words = [f"server {peer.name} {url.hostname}:{port}"]
+    if tls:
+        words.append(f"ssl verify required ca-file @system-ca sni str({url.hostname})")
+        words.append("alpn http/1.1")
+    words.append(_checks(settings) if check else f"track site-{peer.name}/{peer.name}")
+    words.append("on-marked-down shutdown-sessions")
+    return " ".join(words)
+
+
+def front_door(settings: Settings, bind: str, sites: Sequence[tuple[str, str]]) -> str:
+    """What stands at the address of several sites on one machine.
+
+    It passes connections on as they are, as a name with several addresses would: a client's
+    next connection goes to the same site while that can be reached, else to another.
+
+    Parameters
+    ----------
+    bind
+        The line that listens, without TLS: that is the sites' own.
+    sites
+        Each one's name, and the address where its edge takes the PROXY protocol.
+    """
+    tls = " check-ssl verify none" if settings.edge.certificate else ""
+    defaults = [
+        "mode tcp",
+        "log global",
+        "option dontlog-normal",
+        "option dontlognull",
+        "timeout client 24h",
+        "timeout server 24h",
+        "timeout connect 500ms",
+        "option clitcpka",
+    ]
+    frontend = [bind, "default_backend sites"]
+    backend = [
+        "balance source",
+        "hash-type consistent",
+        *_check(EDGE_PATH, settings.url),
+        "retries 2",
+        "option redispatch 1",
+        (
+            "default-server send-proxy-v2 check-send-proxy check inter 500ms fall 3 rise 1 "
+            f"on-marked-down shutdown-sessions{tls}"
+        ),
+        *(f"server {name} {address}" for name, address in sites),
+    ]
+    return "\n".join(
+        [
+            _section("defaults door", defaults),
+            _section("frontend address from door", frontend),
+            _section("backend sites from door", backend),
+        ]
+    )
+
+
+def _section(title: str, lines: Sequence[str]) -> str:
+    return f"{title}\n" + "".join(f"    {line}\n" for line in lines)

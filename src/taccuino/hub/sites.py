@@ -1,0 +1,289 @@
+"""The hub among its peers: where a user belongs, what they are told, what is stopped here.
+
+With no peers there is still maintenance mode, in which a site takes no new servers and empties
+itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+
+from taccuino.edge import PeerMap
+from taccuino.edge.sites import PEER_HEADER
+from taccuino.errors import TaccuinoError
+from taccuino.private_files import secret
+from taccuino.settings import PeerSettings, Settings
+from taccuino.sites import Elsewhere, Maintenance, Peers, Place, ServerState, SiteState, home
+from taccuino.sites.maintenance import MaintenanceFile
+from taccuino.sites.peers import PeerError
+
+from .activity import ask_activity, epoch
+from .housekeeping import active_spawners
+from .notices import Notice
+from .readiness import Readiness
+
+__all__ = ["SITES_SCOPE", "Sites", "sites_role"]
+
+log = logging.getLogger(__name__)
+
+SITES_SCOPE = "custom:taccuino:sites"
+"""Ask a site for its state."""
+_ANSWER_SECONDS = 3.0
+_SWEEP_SECONDS = 5.0
+_LOOK_SECONDS = 0.1
+_IDLE_SECONDS_IN_MAINTENANCE = 300.0
+
+
+def sites_role() -> dict[str, Any]:
+    """For ``c.JupyterHub.load_roles``: the peers' service, with the secret of all sites."""
+    return {
+        "name": "taccuino-peers",
+        "description": "Ask this site whose servers it runs",
+        "scopes": [SITES_SCOPE],
+        "services": ["peers"],
+    }
+
+
+class Sites:
+    """What the hub knows of itself and its peers."""
+
+    def __init__(self, settings: Settings, readiness: Readiness) -> None:
+        self.settings = settings
+        self.site = settings.site
+        self._readiness = readiness
+        self._maintenance = MaintenanceFile(settings.state_dir)
+        self._ready = True
+        self._born = f"{time.time():.3f}"
+        self._superseded: dict[tuple[str, float], float] = {}
+        file, socket = settings.edge.peers_file, settings.edge.admin_socket
+        assert file is not None
+        assert socket is not None
+        self._secret = ""
+        if settings.peers and settings.sites.secret_file:
+            self._secret = secret(settings.sites.secret_file)
+        self.peers = Peers(settings.peers, self._ask, PeerMap(file, socket).set)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Sites:
+        """The same: traitlets copies what is configured."""
+        return self
+
+    def begin(self, app: Any) -> None:
+        """Begin to follow the peers and to look after this site's servers."""
+        for work in (self.peers.run(), self._sweep(app)):
+            task = asyncio.get_running_loop().create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    @property
+    def maintenance(self) -> Maintenance | None:
+        """Whether this site takes no new servers."""
+        return self._maintenance.current
+
+    # -- what peers are told
+
+    def state(self, app: Any) -> SiteState:
+        """The state of this site."""
+        servers = tuple(
+            ServerState(
+                user=spawner.user.name,
+                route=spawner.proxy_spec,
+                started=_started(spawner),
+                options=spawner.orm_spawner.user_options or {},
+            )
+            for spawner in active_spawners(app)
+            if spawner.ready and spawner.pending != "stop"
+        )
+        return SiteState(
+            site=self.site,
+            version=self._version(app),
+            ready=self._ready,
+            maintenance=self.maintenance,
+            servers=servers,
+        )
+
+    async def changed_state(self, app: Any, known: str, seconds: float) -> SiteState | None:
+        """The state once it is another than ``known``; None if it stays for ``seconds``."""
+        limit = time.monotonic() + seconds
+        while self._version(app) == known:
+            if time.monotonic() > limit:
+                return None
+            await asyncio.sleep(_LOOK_SECONDS)
+        return self.state(app)
+
+    def _version(self, app: Any) -> str:
+        since = self.maintenance.model_dump_json() if self.maintenance else ""
+        return f"{self._born}-{app.proxy.version}-{self._ready}-{since}"
+
+    # -- where users belong
+
+    def elsewhere(self, username: str) -> list[Elsewhere]:
+        """The user's servers at other sites, the newest first."""
+        return self.peers.servers_of(username)
+
+    def place_of(self, user: Any) -> str:
+        """The site that the user should be at: where their server runs, else their home."""
+        if any(spawner.active for spawner in user.spawners.values()):
+            return self.site
+        for one in self.elsewhere(user.name):
+            if one.reachable:
+                return one.site
+        own = Place(self.site, self.settings.sites.weight)
+        places = self.peers.places()
+        if self._ready and not self.maintenance:
+            places.append(own)
+        return home(user.name, places) or self.site
+
+    @property
+    def others(self) -> list[str]:
+        """The peers that take new servers."""
+        return [place.name for place in self.peers.places()]
+
+    # -- what users are told
+
+    def notices(self, username: str) -> list[Notice]:
+        """What a server's user is told of other servers of theirs, and of this site."""
+        found = []
+        if begun := self.maintenance:
+            text = f"The site {self.site} is in maintenance. {begun.message}".strip()
+            if self.others:
+                text += f" The hub's home page moves your server to {self.others[0]}."
+            found.append(Notice(f"maintenance-{begun.since:.0f}", "warning", text))
+        for one in self.elsewhere(username):
+            mark = f"elsewhere-{one.site}-{one.server.started:.0f}-{one.reachable}"
+            found.append(Notice(mark, "warning", _told(one)))
+        return found
+
+    def page(self, user: Any) -> dict[str, Any]:
+        """What the hub's pages say to a user: for templates."""
+        elsewhere = self.elsewhere(user.name) if user else []
+        options = elsewhere[0].server.options if elsewhere else {}
+        return {
+            "site": self.site,
+            "maintenance": self.maintenance,
+            "others": self.others,
+            "elsewhere": [
+                {
+                    "site": one.site,
+                    "reachable": one.reachable,
+                    "url": one.server.route,
+                    "text": _told(one),
+                }
+                for one in elsewhere
+            ],
+            "again": "?" + urlencode(options) if options else "",
+            "automatically": self.settings.sites.move_automatically,
+        }
+
+    def overview(self, app: Any) -> list[dict[str, Any]]:
+        """Every site, this one first: for the status page. It names no user."""
+        own = self.state(app)
+        rows = [
+            {
+                "name": own.site,
+                "here": True,
+                "reachable": True,
+                "ready": own.ready,
+                "maintenance": own.maintenance,
+                "servers": len(own.servers),
+                "since": None,
+            }
+        ]
+        for peer in self.peers.peers.values():
+            state = peer.state
+            rows.append(
+                {
+                    "name": peer.name,
+                    "here": False,
+                    "reachable": peer.reachable,
+                    "ready": bool(state and state.ready),
+                    "maintenance": state.maintenance if state else None,
+                    "servers": len(state.servers) if state else None,
+                    "since": datetime.fromtimestamp(peer.changed_at, UTC),
+                }
+            )
+        return rows
+
+    # -- what is done
+
+    async def _ask(self, peer: PeerSettings, version: str, seconds: float) -> bytes | None:
+        query = urlencode({"version": version, "wait": seconds})
+        request = HTTPRequest(
+            f"{peer.url}/hub/api/taccuino/site?{query}",
+            headers={"Authorization": f"token {self._secret}", PEER_HEADER: self._secret},
+            connect_timeout=_ANSWER_SECONDS,
+            request_timeout=seconds + _ANSWER_SECONDS,
+        )
+        try:
+            response = await AsyncHTTPClient().fetch(request)
+        except (HTTPClientError, OSError) as error:
+            raise PeerError(f"{peer.url}: {error}") from error
+        return response.body if response.code == 200 else None
+
+    async def _sweep(self, app: Any) -> None:
+        """Look after this site's readiness and its servers, for ever."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            try:
+                self._ready = (await self._readiness.report()).ready
+                for spawner in active_spawners(app):
+                    if spawner.ready and await self._is_to_end(spawner):
+                        await self._stop(app, spawner)
+            except TaccuinoError as error:
+                log.warning("The sites' servers could not be looked after: %s", error)
+
+    async def _is_to_end(self, spawner: Any) -> bool:
+        """Whether an idle server is superseded by a newer one, or its site empties itself."""
+        name, started = spawner.user.name, _started(spawner)
+        newer = any(
+            one.reachable and one.server.started > started for one in self.elsewhere(name)
+        )
+        if not newer:
+            self._superseded.pop((name, started), None)
+            if not self.maintenance or not self.others:
+                return False
+            activity = await ask_activity(spawner)
+            idle = activity and time.time() - activity.last_activity
+            return bool(
+                activity and not activity.busy and (idle or 0) > _IDLE_SECONDS_IN_MAINTENANCE
+            )
+        since = self._superseded.setdefault((name, started), time.monotonic())
+        if time.monotonic() - since < self.settings.sites.stale_seconds:
+            return False
+        activity = await ask_activity(spawner)
+        return activity is None or not activity.busy
+
+    async def _stop(self, app: Any, spawner: Any) -> None:
+        """Stop a server as its user would: uploads are drained first."""
+        log.warning("%s is stopped: its user is at another site", spawner._log_name)  # noqa: SLF001
+        await app.proxy.delete_user(spawner.user, spawner.name)
+        await spawner.user.stop(spawner.name)
+        self._superseded.pop((spawner.user.name, _started(spawner)), None)
+
+
+def _started(spawner: Any) -> float:
+    started = spawner.orm_spawner.started
+    return epoch(started) if started else time.time()
+
+
+def _told(one: Elsewhere) -> str:
+    """One sentence or two about a server at another site."""
+    since = datetime.fromtimestamp(one.server.started, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if one.reachable:
+        return (
+            f"Another server of yours, started {since}, runs at {one.site}. Both write to your "
+            "cloud_storage; what both change at once is kept as a conflict copy."
+        )
+    lost = datetime.fromtimestamp(one.since, UTC).strftime("%H:%M UTC")
+    return (
+        f"The site {one.site} can't be reached since {lost}. Your server there, started "
+        f"{since}, may still be running; what it saves to cloud_storage is kept, and what both "
+        "servers change at once is kept as a conflict copy."
+    )

@@ -1,0 +1,152 @@
+"""Several sites on one machine, as data centres would be: each an instance of its own.
+
+What they share is the IAM, the object storage and the address, which an instance without a hub
+serves: its edge passes connections on to the sites' edges, as a DNS name with several addresses
+would lead to them. Each site lies in ``<state_dir>/sites/<name>`` and is brought up by the
+same ``taccuino up`` as a lone one, from a settings file that is made here.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from taccuino.errors import ServiceError
+from taccuino.settings import PeerSettings, Settings
+
+from .resolve import resolved_file
+from .secret_files import sites_secret
+
+__all__ = ["down_sites", "site_of", "sites_of", "up_sites"]
+
+_PORTS_OF_A_SITE = 10
+_UIDS_OF_A_SITE = 1_000_000_000
+_UP_SECONDS = 1200.0
+_DOWN_SECONDS = 600.0
+
+Report = Callable[[str], None]
+
+
+def sites_of(shared: Settings) -> list[Settings]:
+    """The settings of each site, as its ``up`` takes them: not resolved yet."""
+    return [site_of(shared, name) for name in shared.local.sites]
+
+
+def site_of(shared: Settings, name: str) -> Settings:
+    """The settings of one site.
+
+    Parameters
+    ----------
+    shared
+        The resolved settings of the instance that has what the sites share.
+    """
+    names = shared.local.sites
+    index = names.index(name)
+    data = shared.model_dump()
+    edge, local = data["edge"], data["local"]
+    data |= {
+        "site": name,
+        "state_dir": _state_dir(shared, name),
+        "port": _port(shared, index),
+        "address": shared.url,
+        "peers": [
+            PeerSettings(name=other, url=_edge_url(shared, names.index(other))).model_dump()
+            for other in names
+            if other != name
+        ],
+    }
+    data["sites"]["secret_file"] = sites_secret(shared.state_dir)
+    for key in ("admin_socket", "routes_file", "peers_file"):
+        edge[key] = None
+    edge["proxy_port"] = _port(shared, index) + 1
+    for key in ("socket", "network_pool"):
+        data["engine"][key] = None
+    data["engine"]["uid_base"] += index * _UIDS_OF_A_SITE
+    for key in ("socket", "directory", "cache_directory"):
+        data["mount_plane"][key] = None
+    data["workarea"]["directory"] = None
+    data["hub"] |= {"port": None, "database_url": None}
+    # The IAM and the object storage are elsewhere, as seen from the site.
+    data["local"] = {
+        "iam_token_seconds": local["iam_token_seconds"],
+        "storage_size": local["storage_size"],
+    }
+    return Settings.parse(data, f"the settings of the site {name}")
+
+
+def up_sites(shared: Settings, report: Report, *, image: bool = True) -> None:
+    """Bring each site up, one after the other: the first one makes the base image for all.
+
+    Raises
+    ------
+    ServiceError
+        If a site can't be brought up.
+    """
+    for site in sites_of(shared):
+        file = _settings_file(shared, site.site)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        site.save(file)
+        options = [] if image else ["--no-image"]
+        _run(shared, site.site, ["up", *options], report, _UP_SECONDS)
+
+
+def down_sites(shared: Settings, report: Report) -> None:
+    """Stop each site; what of it does not run is no error.
+
+    Raises
+    ------
+    ServiceError
+        If a site can't be stopped.
+    """
+    for name in shared.local.sites:
+        if resolved_file(_state_dir(shared, name)).is_file():
+            _run(shared, name, ["down"], report, _DOWN_SECONDS)
+
+
+def _run(
+    shared: Settings, name: str, arguments: list[str], report: Report, seconds: float
+) -> None:
+    """Run ``taccuino`` for one site, and pass on what it says."""
+    command = [sys.executable, "-m", "taccuino.cli", *arguments]
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith("TACCUINO_")
+    }
+    process = subprocess.Popen(
+        command,
+        env=environment | {"TACCUINO_SETTINGS": str(_settings_file(shared, name))},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said: list[str] = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        said.append(line.rstrip())
+        if line.startswith("  "):  # a line of progress, not the panel of the end
+            report(f"{name}: {line.strip()}")
+    if process.wait(seconds):
+        raise ServiceError(
+            f"site {name}: `taccuino {arguments[0]}` failed:\n" + "\n".join(said)
+        )
+
+
+def _state_dir(shared: Settings, name: str) -> Path:
+    return shared.state_dir / "sites" / name
+
+
+def _settings_file(shared: Settings, name: str) -> Path:
+    return shared.state_dir / "sites" / f"{name}.json"
+
+
+def _port(shared: Settings, index: int) -> int:
+    return shared.port + _PORTS_OF_A_SITE * (index + 1)
+
+
+def _edge_url(shared: Settings, index: int) -> str:
+    scheme = "https" if shared.edge.certificate else "http"
+    return f"{scheme}://{shared.host}:{_port(shared, index)}"

@@ -1,0 +1,157 @@
+"""What this site knows of its peers: asked all the time, and remembered when one is away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from taccuino.errors import TaccuinoError
+from taccuino.settings import PeerSettings
+
+from .placement import Place
+from .state import ServerState, SiteState
+
+__all__ = ["Ask", "Elsewhere", "Peer", "PeerError", "Peers"]
+
+log = logging.getLogger(__name__)
+
+_WAIT_SECONDS = 5.0
+"""How long a peer waits for something new before it answers that there is nothing."""
+_PAUSE_SECONDS = 1.0
+
+
+class PeerError(TaccuinoError):
+    """A peer could not be asked, or answered what can't be understood."""
+
+
+Ask = Callable[[PeerSettings, str, float], Awaitable[bytes | None]]
+"""Asks a peer for its state, given the version that is known and how many seconds it may wait
+for another; JSON, or None if nothing changed. Raises `PeerError`."""
+Tell = Callable[[dict[str, str]], Awaitable[None]]
+"""Takes the routes of all peers, by the path, with the site's name."""
+
+
+@dataclass
+class Peer:
+    """One peer, as it was known last."""
+
+    settings: PeerSettings
+    state: SiteState | None = None
+    reachable: bool = False
+    changed_at: float = field(default_factory=time.time)
+    """When it was last seen to come or go, in seconds since the epoch."""
+
+    @property
+    def name(self) -> str:
+        """Its site's name."""
+        return self.settings.name
+
+    @property
+    def takes_servers(self) -> bool:
+        """Whether new servers may be started there, as far as is known."""
+        state = self.state
+        return bool(self.reachable and state and state.ready and not state.maintenance)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A user's server at a peer, as it was told last."""
+
+    site: str
+    reachable: bool
+    """Whether the peer can be asked now; if not, nobody knows whether the server runs."""
+    since: float
+    """When the peer was last seen to come or go, in seconds since the epoch."""
+    server: ServerState
+
+
+class Peers:
+    """Asks every peer for its state and waits for the next, for as long as `run` runs.
+
+    Parameters
+    ----------
+    peers
+        The peers.
+    ask
+        How one is asked.
+    tell
+        Called with everybody's routes when they changed: puts them into the edge's map. The
+        routes of a peer that is away stay: only the edge knows whether it can be reached.
+    """
+
+    def __init__(self, peers: Sequence[PeerSettings], ask: Ask, tell: Tell) -> None:
+        self.peers = {peer.name: Peer(peer) for peer in peers}
+        self._ask = ask
+        self._tell = tell
+        self._telling = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Ask for ever."""
+        async with asyncio.TaskGroup() as group:
+            for peer in self.peers.values():
+                group.create_task(self._follow(peer))
+
+    def servers_of(self, username: str) -> list[Elsewhere]:
+        """The user's servers at peers, the newest first; also at those that are away."""
+        found = [
+            Elsewhere(peer.name, peer.reachable, peer.changed_at, server)
+            for peer in self.peers.values()
+            for server in (peer.state.servers if peer.state else ())
+            if server.user == username
+        ]
+        return sorted(found, key=lambda one: one.server.started, reverse=True)
+
+    def places(self) -> list[Place]:
+        """The peers that take new servers."""
+        return [
+            Place(peer.name, peer.settings.weight)
+            for peer in self.peers.values()
+            if peer.takes_servers
+        ]
+
+    async def _follow(self, peer: Peer) -> None:
+        while True:
+            try:
+                await self._look(peer)
+            except TaccuinoError as error:
+                self._seen(peer, reachable=False, why=str(error))
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _look(self, peer: Peer) -> None:
+        # Whoever was away is asked what is, not what is new.
+        version = peer.state.version if peer.state and peer.reachable else ""
+        answer = await self._ask(peer.settings, version, _WAIT_SECONDS)
+        if answer is not None:
+            try:
+                state = SiteState.model_validate_json(answer)
+            except ValidationError as error:
+                raise PeerError(f"{peer.name}: its state is not understood: {error}") from error
+            if state.site != peer.name:
+                raise PeerError(f"{peer.settings.url} is the site {state.site}")
+            peer.state = state
+            async with self._telling:
+                await self._tell(self._routes())
+        self._seen(peer, reachable=True)
+
+    def _routes(self) -> dict[str, str]:
+        """The newest server's site for each path."""
+        servers = [
+            (server.started, server.route, peer.name)
+            for peer in self.peers.values()
+            for server in (peer.state.servers if peer.state else ())
+        ]
+        return {route: name for _, route, name in sorted(servers)}
+
+    def _seen(self, peer: Peer, *, reachable: bool, why: str = "") -> None:
+        if peer.reachable == reachable:
+            return
+        peer.reachable, peer.changed_at = reachable, time.time()
+        if reachable:
+            log.info("The site %s can be reached", peer.name)
+        else:
+            log.warning("The site %s can't be reached: %s", peer.name, why)
