@@ -10,6 +10,7 @@ https://docs.haproxy.org/2.6/configuration.html.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -338,15 +339,21 @@ _WHO_ASKED = (
 
 
 def _for_load_balancers(settings: Settings) -> list[str]:
-    """The port that takes the PROXY protocol, from this machine alone."""
+    """The port that takes the PROXY protocol, which anybody could tell lies with."""
     if not settings.edge.proxy_port:
         return []
+    for network in settings.edge.proxy_networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise EdgeError(f"edge.proxy_networks: {error}") from None
+    networks = " ".join(settings.edge.proxy_networks)
     bind = _bind(settings, settings.edge.proxy_port, tls=settings.edge.certificate is not None)
     return [
         f"{bind} accept-proxy",
         (
             "tcp-request connection reject if "
-            f"{{ dst_port {settings.edge.proxy_port} }} !{{ src 127.0.0.0/8 ::1 }}"
+            f"{{ dst_port {settings.edge.proxy_port} }} !{{ src {networks} }}"
         ),
     ]
 

@@ -20,7 +20,10 @@ def http_answer(settings: Settings, path: str) -> tuple[int, str] | None:
     The certificate is not verified: it names the public address, and what is asked holds no
     secret. ``None`` if there is no answer.
     """
-    host = "127.0.0.1" if settings.edge.bind in {"*", "0.0.0.0", "::"} else settings.edge.bind
+    host = settings.edge.bind
+    if host in {"*", "0.0.0.0", "::"}:
+        # Where users know another address, the host is this site's own.
+        host = settings.host if settings.address else "127.0.0.1"
     connection: http.client.HTTPConnection
     if settings.edge.certificate:
         context = ssl.create_default_context()

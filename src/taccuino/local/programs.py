@@ -67,7 +67,7 @@ def edge_service(settings: Settings) -> Service:
     from taccuino import edge
 
     changed = False
-    sites = [(site.site, f"127.0.0.1:{site.edge.proxy_port}") for site in sites_of(settings)]
+    sites = [(site.site, f"{site.host}:{site.edge.proxy_port}") for site in sites_of(settings)]
 
     def prepare() -> None:
         nonlocal changed

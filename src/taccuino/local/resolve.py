@@ -10,6 +10,7 @@ from typing import Any
 from taccuino.errors import Fault, SettingsError
 from taccuino.settings import Settings
 
+from .namespaces import SiteNetwork
 from .ports import OFFSETS, SITE_PORTS, PortNeed, bindable, choose
 from .processes import listener
 from .secret_files import make_secrets
@@ -79,9 +80,9 @@ def resolve(settings: Settings, taken: Callable[[int], str | None] | None = None
     state = settings.state_dir
     kept = _earlier(state)
     _refuse_foreign(state, kept)
+    settings = _with_its_sites(settings, kept)
     data = settings.model_dump()
     local, iam, storage = data["local"], data["iam"], data["storage"]
-    local["sites"] = local["sites"] or kept.get("local", {}).get("sites", [])
 
     external_iam = _is_external(iam["issuer"], settings.host, local["iam_port"])
     external_storage = _is_external(storage["endpoint"], settings.host, local["s3_port"])
@@ -173,6 +174,18 @@ def _contradictions(
         )
         faults.append(Fault("local.s3_port", "storage.endpoint names another storage", mend))
     return faults
+
+
+def _with_its_sites(settings: Settings, kept: dict[str, Any]) -> Settings:
+    """The settings with the sites of an earlier run, and the host that all find."""
+    settings = settings.model_copy(deep=True)
+    before = kept.get("local", {})
+    if not settings.local.sites and before.get("sites"):
+        settings.local.sites = before["sites"]
+        settings.local.namespaces = before.get("namespaces", False)
+    if settings.local.sites and settings.local.namespaces:
+        settings.host = SiteNetwork(settings.port).shared
+    return settings
 
 
 def _changed_sites(sites: list[str], kept: dict[str, Any]) -> list[Fault]:

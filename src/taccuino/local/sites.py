@@ -3,7 +3,8 @@
 What they share is the IAM, the object storage and the address, which an instance without a hub
 serves: its edge passes connections on to the sites' edges, as a DNS name with several addresses
 would lead to them. Each site lies in ``<state_dir>/sites/<name>`` and is brought up by the
-same ``taccuino up`` as a lone one, from a settings file that is made here.
+same ``taccuino up`` as a lone one, from a settings file that is made here; with
+``local.namespaces``, in a network namespace of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from taccuino.errors import ServiceError
 from taccuino.settings import PeerSettings, Settings
 
+from .namespaces import SiteNetwork, ensure_networks, remove_networks
 from .resolve import resolved_file
 from .secret_files import sites_secret
 
@@ -50,6 +52,7 @@ def site_of(shared: Settings, name: str) -> Settings:
     data |= {
         "site": name,
         "state_dir": _state_dir(shared, name),
+        "host": _host(shared, index),
         "port": _port(shared, index),
         "address": shared.url,
         "peers": [
@@ -62,6 +65,8 @@ def site_of(shared: Settings, name: str) -> Settings:
     for key in ("admin_socket", "routes_file", "peers_file"):
         edge[key] = None
     edge["proxy_port"] = _port(shared, index) + 1
+    if shared.local.namespaces:
+        edge["proxy_networks"] = [SiteNetwork(shared.port).shared]
     for key in ("socket", "network_pool"):
         data["engine"][key] = None
     data["engine"]["uid_base"] += index * _UIDS_OF_A_SITE
@@ -85,6 +90,8 @@ def up_sites(shared: Settings, report: Report, *, image: bool = True) -> None:
     ServiceError
         If a site can't be brought up.
     """
+    if shared.local.namespaces:
+        ensure_networks(SiteNetwork(shared.port), len(shared.local.sites))
     for site in sites_of(shared):
         file = _settings_file(shared, site.site)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +111,8 @@ def down_sites(shared: Settings, report: Report) -> None:
     for name in shared.local.sites:
         if resolved_file(_state_dir(shared, name)).is_file():
             _run(shared, name, ["down"], report, _DOWN_SECONDS)
+    if shared.local.namespaces:
+        remove_networks(SiteNetwork(shared.port), len(shared.local.sites))
 
 
 def _run(
@@ -111,6 +120,9 @@ def _run(
 ) -> None:
     """Run ``taccuino`` for one site, and pass on what it says."""
     command = [sys.executable, "-m", "taccuino.cli", *arguments]
+    if shared.local.namespaces:
+        index = shared.local.sites.index(name)
+        command = [*SiteNetwork(shared.port).enter(index), *command]
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith("TACCUINO_")
     }
@@ -143,10 +155,18 @@ def _settings_file(shared: Settings, name: str) -> Path:
     return shared.state_dir / "sites" / f"{name}.json"
 
 
+def _host(shared: Settings, index: int) -> str:
+    if shared.local.namespaces:
+        return SiteNetwork(shared.port).address(index)
+    return shared.host
+
+
 def _port(shared: Settings, index: int) -> int:
+    if shared.local.namespaces:
+        return shared.port
     return shared.port + _PORTS_OF_A_SITE * (index + 1)
 
 
 def _edge_url(shared: Settings, index: int) -> str:
     scheme = "https" if shared.edge.certificate else "http"
-    return f"{scheme}://{shared.host}:{_port(shared, index)}"
+    return f"{scheme}://{_host(shared, index)}:{_port(shared, index)}"

@@ -39,6 +39,8 @@ class EdgeSettings(Section):
     proxy_port: int | None = Field(default=None, ge=1, le=65535)
     """Where a load balancer before the edge connects with the PROXY protocol, which tells who
     the client is; with a certificate it speaks TLS too. Default: there is none."""
+    proxy_networks: list[str] = ["127.0.0.0/8", "::1"]
+    """Where load balancers may connect from with the PROXY protocol."""
     admin_socket: Path | None = None
     """HAProxy's runtime API (a unix socket). Default: ``<state_dir>/edge/admin.sock``."""
     routes_file: Path | None = None
@@ -376,6 +378,8 @@ class LocalSettings(Section):
     """Names of sites that ``up`` runs side by side on this machine, with one IAM, one object
     storage and one address, as data centres would. The environment's ``TACCUINO_SITES`` (names
     with commas between) wins. Default: this machine is one site."""
+    namespaces: bool = False
+    """Whether each of these sites has a network namespace, an address and a link of its own."""
 
     @field_validator("sites")
     @classmethod
