@@ -58,6 +58,8 @@ class RouteTable(Proxy):
         self._file = Path(self.routes_file)
         self.version = 0
         """Counts the changes of the routes."""
+        self.changed = asyncio.Event()
+        """Set, and replaced, at each of them."""
         self._routes: dict[str, Route] | None = None
         self._default: dict[str, Any] | None = None
         self._changing = asyncio.Lock()
@@ -196,6 +198,8 @@ class RouteTable(Proxy):
             raise EdgeError(f"{self._file}: {error.strerror}; no route was changed") from error
         self._routes = routes
         self.version += 1
+        self.changed.set()
+        self.changed = asyncio.Event()
 
 
 def _replace(file: Path, text: str) -> None:

@@ -99,6 +99,12 @@ def site_rules(settings: Settings, peers_file: str) -> list[str]:
         when = " || ".join(f"{one} {sticks}" for one in free)
         rules.append(f"http-request set-var(txn.site) str({peer.name}) if {when}")
     for peer in settings.peers:
+        # A program may be here before the news that its server runs at a peer.
+        rules.append(
+            f"http-request set-var(txn.site) str({peer.name}) if !settled !decided !routed "
+            f"of_users !sticks edge_{peer.name}"
+        )
+    for peer in settings.peers:
         # The last healthy site is never taken out: with no hub known to be well, it is ours.
         when = " || ".join(f"{one} !hub_here hub_{peer.name}" for one in free)
         rules.append(f"http-request set-var(txn.site) str({peer.name}) if {when}")

@@ -7,6 +7,7 @@ itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from datetime import UTC, datetime
@@ -37,7 +38,7 @@ SITES_SCOPE = "custom:taccuino:sites"
 """Ask a site for its state."""
 _ANSWER_SECONDS = 3.0
 _SWEEP_SECONDS = 5.0
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 1.0
 _IDLE_SECONDS_IN_MAINTENANCE = 300.0
 
 
@@ -113,9 +114,12 @@ class Sites:
         """The state once it is another than ``known``; None if it stays for ``seconds``."""
         limit = time.monotonic() + seconds
         while self._version(app) == known:
-            if time.monotonic() > limit:
+            left = limit - time.monotonic()
+            if left < 0:
                 return None
-            await asyncio.sleep(_LOOK_SECONDS)
+            # Routes tell of themselves, the rest is looked at.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(app.proxy.changed.wait(), min(left, _LOOK_SECONDS))
         return self.state(app)
 
     def _version(self, app: Any) -> str:
