@@ -26,7 +26,7 @@ from support.person import Person
 
 from .burst import Burst, burst
 from .containers import Usage, usage
-from .people import make_people
+from support.people import make_people
 from .plain_hub import PlainHub, plain_hub
 from .report import Bar, Report
 

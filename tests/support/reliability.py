@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from support.ground import Outcome
 
@@ -58,3 +61,24 @@ def table(outcomes: list[Outcome]) -> str:
             f"| {statistics.median(seconds):.1f} s, {max(seconds):.1f} s |"
         )
     return "\n".join(rows) + "\n"
+
+
+def write_sites(file: Path, outcomes: Sequence[Any]) -> None:
+    """Put what a crowd noticed of each fault of a site into a file."""
+    rows = [
+        "| fault at one of two sites | requests | failed | of users at the other site "
+        "| websockets dropped | a page again after (longest) | work again after (longest) "
+        "| doing at the time | files saved | lost | servers twice |",
+        "|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|",
+    ]
+    for outcome in outcomes:
+        pages = [trouble.page_after or 0 for trouble in outcome.troubles]
+        work = [trouble.work_after or 0 for trouble in outcome.troubles]
+        doing = Counter(trouble.doing for trouble in outcome.troubles)
+        moments = ", ".join(f"{what} {n}" for what, n in doing.most_common()) or "-"
+        rows.append(
+            f"| {outcome.fault} | {outcome.requests} | {outcome.failed} | {outcome.elsewhere} "
+            f"| {outcome.dropped} | {max(pages, default=0):.1f} s | {max(work, default=0):.1f} s "
+            f"| {moments} | {outcome.saved} | {len(outcome.lost)} | {len(outcome.doubles)} |"
+        )
+    _write(file, "sites", "\n".join(rows) + "\n")

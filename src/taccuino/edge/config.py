@@ -249,7 +249,7 @@ def _service(settings: Settings, peer_secret: str, *, hsts: bool) -> str:
             "http-request set-var(txn.route) "
             f"var(txn.host),concat(,txn.key),map_beg({routes}) unless routed"
         ),
-        *(site_rules(settings, peers_file) if settings.peers else ()),
+        *(site_rules(settings, routes, peers_file) if settings.peers else ()),
         "acl wants_json path_beg /hub/api/",
         "acl wants_json path_reg ^/(user|services)/.*/api/",
         "acl wants_json req.hdr(accept) -m beg application/json",

@@ -51,7 +51,7 @@ def edge_answer(settings: Settings) -> str:
     return f"http-request {answer} if {{ path {EDGE_PATH} }}"
 
 
-def site_rules(settings: Settings, peers_file: str) -> list[str]:
+def site_rules(settings: Settings, routes_file: str, peers_file: str) -> list[str]:
     """The service's frontend's rules that set ``txn.site``; routes are looked up by now."""
     rules = [
         f"http-request set-var(txn.sticky) req.cook({SITE_COOKIE})",
@@ -59,15 +59,13 @@ def site_rules(settings: Settings, peers_file: str) -> list[str]:
         "acl decided var(txn.site) -m found",
         "acl of_users path_beg /user/",
         # Whose server is meant: that of the path, or the one that a login is for.
-        f"http-request set-var(txn.peer) var(txn.key),map_beg({peers_file}) if of_users",
+        "http-request set-var(txn.server) var(txn.key) if of_users",
         (
-            "http-request set-var(txn.client) url_param(client_id),url_dec,"
+            "http-request set-var(txn.server) url_param(client_id),url_dec,"
             "regsub(^jupyterhub-user-,/user/),concat(/) if { path /hub/api/oauth2/authorize }"
         ),
-        (
-            f"http-request set-var(txn.peer) var(txn.client),map_str({peers_file}) "
-            "if { var(txn.client) -m found }"
-        ),
+        f"http-request set-var(txn.peer) var(txn.server),map_beg({peers_file})",
+        f"acl runs_here var(txn.server),map_beg({routes_file}) -m found",
         # What a peer passed on, our own servers' calls, and questions for this site itself.
         "acl settled var(txn.from_peer) -m bool",
         "acl of_site path /hub/ready /hub/health /hub/metrics",
@@ -77,7 +75,7 @@ def site_rules(settings: Settings, peers_file: str) -> list[str]:
     ]
     # A user with servers at two sites gets that of the site which their browser is at.
     at_peer = " || ".join(
-        f"routed {{ var(txn.peer) -m str {peer.name} }} "
+        f"runs_here {{ var(txn.peer) -m str {peer.name} }} "
         f"!{{ var(txn.sticky) -m str {peer.name} }}"
         for peer in settings.peers
     )

@@ -16,7 +16,7 @@ from rich.progress import track
 from support.instance import Instance
 from support.person import Person
 
-_PASSWORD = "a-bench-password"
+PASSWORD = "a-bench-password"
 _LOGINS_AT_ONCE = 3
 _MAKE = """
 import json, sys
@@ -32,9 +32,17 @@ with make_app(Settings.load(Path(order["settings"]))).app_context():
 
 def make_people(instance: Instance, number: int) -> list[Person]:
     """So many users, each logged in once; accounts that are there already are used again."""
-    names = [f"bench{n:02d}" for n in range(number)]
+    people = make_accounts(instance, [f"bench{n:02d}" for n in range(number)])
+    with ThreadPoolExecutor(_LOGINS_AT_ONCE) as pool:
+        logins = pool.map(lambda person: person.token, people)
+        list(track(logins, description="logging users in", total=number))
+    return people
+
+
+def make_accounts(instance: Instance, names: list[str]) -> list[Person]:
+    """Accounts of the embedded IAM, nobody logged in yet."""
     settings = str(instance.state_dir / "settings.json")
-    order = {"settings": settings, "names": names, "password": _PASSWORD}
+    order = {"settings": settings, "names": names, "password": PASSWORD}
     subprocess.run(
         [sys.executable, "-c", _MAKE],
         input=json.dumps(order),
@@ -43,8 +51,4 @@ def make_people(instance: Instance, number: int) -> list[Person]:
         capture_output=True,
         env=os.environ | {"AUTHLIB_INSECURE_TRANSPORT": "1"},
     )
-    people = [Person(instance.url, name, _PASSWORD) for name in names]
-    with ThreadPoolExecutor(_LOGINS_AT_ONCE) as pool:
-        logins = pool.map(lambda person: person.token, people)
-        list(track(logins, description="logging users in", total=number))
-    return people
+    return [Person(instance.url, name, PASSWORD) for name in names]
