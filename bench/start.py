@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.progress import track
 
 from support.instance import Instance, running_instance
+from support.people import make_people
 from support.person import Person
 
 from .burst import Burst, burst
 from .containers import Usage, usage
-from support.people import make_people
 from .plain_hub import PlainHub, plain_hub
 from .report import Bar, Report
 

@@ -66,9 +66,11 @@ def table(outcomes: list[Outcome]) -> str:
 def write_sites(file: Path, outcomes: Sequence[Any]) -> None:
     """Put what a crowd noticed of each fault of a site into a file."""
     rows = [
-        "| fault at one of two sites | requests | failed | of users at the other site "
-        "| websockets dropped | a page again after (longest) | work again after (longest) "
-        "| doing at the time | files saved | lost | servers twice |",
+        (
+            "| fault at one of two sites | requests | failed | of users at the other site "
+            "| websockets dropped | a page again after (longest) | work again after (longest) "
+            "| doing at the time | files saved | lost | servers twice |"
+        ),
         "|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|",
     ]
     for outcome in outcomes:

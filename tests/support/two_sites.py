@@ -92,12 +92,19 @@ class Site(Instance):
         """Only the way to the other site is cut: clients and what is shared reach both."""
         enter = self.network.enter(self.index)
         peer = self.network.address(1 - self.index)
-        rules = (
-            "table inet partition {"
-            f" chain input {{ type filter hook input priority 0; ip saddr {peer} drop; }}"
-            f" chain output {{ type filter hook output priority 0; ip daddr {peer} drop; }} }}"
-        )
-        subprocess.run([*enter, "nft", rules], check=True)
+        rules = f"""
+table inet partition {{
+    chain input {{
+        type filter hook input priority 0
+        ip saddr {peer} drop
+    }}
+    chain output {{
+        type filter hook output priority 0
+        ip daddr {peer} drop
+    }}
+}}
+"""
+        subprocess.run([*enter, "nft", "-f", "-"], input=rules, text=True, check=True)
         try:
             yield
         finally:

@@ -153,7 +153,9 @@ class Visitor(threading.Thread):
         self._over.wait(self._chance.uniform(0.1, 0.8))
 
     def _recover(self, error: Exception) -> None:
-        trouble = Trouble(self.doing, f"{type(error).__name__}: {error}"[:300], time.monotonic())
+        trouble = Trouble(
+            self.doing, f"{type(error).__name__}: {error}"[:300], time.monotonic()
+        )
         self.record.troubles.append(trouble)
         self.record.failed += 1
         self._close()
@@ -169,6 +171,9 @@ class Visitor(threading.Thread):
                 self._run_cell("print(1)")
             except _TROUBLES as again:
                 trouble.last = f"{type(again).__name__}: {again}"[:500]
+                if isinstance(again, requests.TooManyRedirects) and again.response is not None:
+                    chain = [one.url for one in again.response.history[-6:]]
+                    trouble.last += f" {chain}"
                 self._over.wait(0.3)
             else:
                 trouble.work_after = time.monotonic() - trouble.at
@@ -180,7 +185,7 @@ class Visitor(threading.Thread):
         if "/hub/login" in page.url:
             page = self.person.login()
         if page.status_code not in (200, 424):
-            raise _Refused(f"{page.status_code} {page.url}")
+            raise _RefusedError(f"{page.status_code} {page.url}")
         if told := re.search(r"data-elsewhere=[^>]*>([^<]*)", page.text):
             trouble.told = " ".join(told[1].split())
         return page
@@ -213,18 +218,18 @@ class Visitor(threading.Thread):
 
     def _restart(self) -> None:
         self.doing = "starting"
-        self._stop()
+        self._stop_server()
         self._start()
         self._connect()
 
-    def _stop(self) -> None:
+    def _stop_server(self) -> None:
         self._close()
         path = f"/hub/api/users/{self.person.username}/server"
         self._send("DELETE", path, None, 202, 204, 400)
         limit = time.monotonic() + _START_SECONDS
         while self._server_state() is not None:
             if time.monotonic() > limit:
-                raise _Refused("the server does not stop")
+                raise _RefusedError("the server does not stop")
             time.sleep(0.2)
 
     def _start(self) -> None:
@@ -237,7 +242,7 @@ class Visitor(threading.Thread):
         limit = time.monotonic() + _START_SECONDS
         while not ((state := self._server_state()) and state["ready"]):
             if time.monotonic() > limit or state is None:
-                raise _Refused(f"the server does not start: {state}")
+                raise _RefusedError(f"the server does not start: {state}")
             time.sleep(0.1)
 
     def _server_state(self) -> dict[str, Any] | None:
@@ -281,7 +286,7 @@ class Visitor(threading.Thread):
         except (WebSocketException, OSError):
             self.record.dropped += 1
             raise
-        raise _Refused("a cell did not end")
+        raise _RefusedError("a cell did not end")
 
     # -- HTTP with cookies
 
@@ -318,8 +323,14 @@ class Visitor(threading.Thread):
 
     def _expect(self, answer: requests.Response, *statuses: int) -> None:
         if answer.status_code not in statuses or "/hub/login" in answer.url:
-            text = answer.text[:200] if "html" not in answer.headers.get("content-type", "") else ""
-            raise _Refused(f"{answer.request.method} {answer.url}: {answer.status_code} {text}")
+            text = (
+                answer.text[:200]
+                if "html" not in answer.headers.get("content-type", "")
+                else ""
+            )
+            raise _RefusedError(
+                f"{answer.request.method} {answer.url}: {answer.status_code} {text}"
+            )
 
     def _close(self) -> None:
         self._socket = None
@@ -327,9 +338,15 @@ class Visitor(threading.Thread):
             self._stack.close()
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """An answer that is not the one expected."""
 
 
-_TROUBLES = (requests.RequestException, WebSocketException, OSError, AssertionError, _Refused)
+_TROUBLES = (
+    requests.RequestException,
+    WebSocketException,
+    OSError,
+    AssertionError,
+    _RefusedError,
+)
 """What a visitor meets when something is broken; a login that does not end is an assertion."""

@@ -6,7 +6,7 @@ import typer
 
 from taccuino import __version__
 
-from . import image, service
+from . import image, service, sites
 
 __all__ = ["app"]
 
@@ -44,6 +44,7 @@ for command in (
     service.check,
     service.logs,
     service.hub,
+    sites.maintenance,
 ):
     app.command()(command)
 app.add_typer(image.app, name="image")

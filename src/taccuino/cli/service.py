@@ -77,6 +77,12 @@ def status(
     ready = "[green]ready[/green]" if answer["ready"] else "[red]not ready[/red]"
     _console.print(f"{answer['url']}  {ready}")
     _console.print(f"state in {answer['state_dir']}")
+    if len(answer["sites"]) > 1:
+        rows = [
+            {**one, "state": "running" if one["ready"] else "not ready"}
+            for one in answer["sites"]
+        ]
+        _console.print(_table(rows, ("name", "url", "state")))
     _console.print(_table(answer["services"], ("name", "state", "pid")))
     if answer["accounts"]:
         _console.print(_table(answer["accounts"], ("username", "password", "admin")))

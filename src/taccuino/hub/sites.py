@@ -69,7 +69,8 @@ class Sites:
         self._secret = ""
         if settings.peers and settings.sites.secret_file:
             self._secret = secret(settings.sites.secret_file)
-        self.peers = Peers(settings.peers, self._ask, PeerMap(file, socket).set)
+        kept = settings.state_dir / "hub/peers.json"
+        self.peers = Peers(settings.peers, self._ask, PeerMap(file, socket).set, kept)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Sites:

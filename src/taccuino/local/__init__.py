@@ -14,6 +14,7 @@ from .podman import podman_command, podman_environment, write_podman_files
 from .resolve import load, resolve
 from .service import Service
 from .services import service_names
+from .sites import site_of
 from .status import status
 from .supervision import log_tail
 from .supervisor_config import log_file
@@ -30,6 +31,7 @@ __all__ = [
     "purge",
     "resolve",
     "service_names",
+    "site_of",
     "status",
     "up",
     "warnings",

@@ -7,10 +7,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from taccuino.errors import TaccuinoError
+from taccuino.private_files import write_private
 from taccuino.settings import PeerSettings
 
 from .placement import Place
@@ -20,6 +22,7 @@ __all__ = ["Ask", "Elsewhere", "Peer", "PeerError", "Peers"]
 
 log = logging.getLogger(__name__)
 
+_States = TypeAdapter(list[SiteState])
 _WAIT_SECONDS = 5.0
 """How long a peer waits for something new before it answers that there is nothing."""
 _PAUSE_SECONDS = 1.0
@@ -82,13 +85,35 @@ class Peers:
     tell
         Called with everybody's routes when they changed: puts them into the edge's map. The
         routes of a peer that is away stay: only the edge knows whether it can be reached.
+    kept
+        Where what was told last is kept, so that a hub that restarts knows it too.
     """
 
-    def __init__(self, peers: Sequence[PeerSettings], ask: Ask, tell: Tell) -> None:
+    def __init__(
+        self, peers: Sequence[PeerSettings], ask: Ask, tell: Tell, kept: Path | None = None
+    ) -> None:
         self.peers = {peer.name: Peer(peer) for peer in peers}
         self._ask = ask
         self._tell = tell
+        self._kept = kept
+        if peers:
+            self._remember()
         self._telling = asyncio.Lock()
+
+    def _remember(self) -> None:
+        """Take what was told to the hub before this one; anything else is asked for anyway."""
+        try:
+            known = _States.validate_json(self._kept.read_bytes() if self._kept else b"[]")
+        except (OSError, ValidationError):
+            return
+        for state in known:
+            if state.site in self.peers:
+                self.peers[state.site].state = state
+
+    def _keep(self) -> None:
+        if self._kept:
+            states = [peer.state for peer in self.peers.values() if peer.state]
+            write_private(self._kept, _States.dump_json(states).decode())
 
     async def run(self) -> None:
         """Ask for ever."""
@@ -136,6 +161,10 @@ class Peers:
             peer.state = state
             async with self._telling:
                 await self._tell(self._routes())
+            try:
+                await asyncio.to_thread(self._keep)
+            except OSError as error:  # a full disk: it is known all the same
+                log.warning("What %s told could not be kept: %s", peer.name, error)
         self._seen(peer, reachable=True)
 
     def _routes(self) -> dict[str, str]:
