@@ -126,12 +126,13 @@ def site_uses(settings: Settings) -> list[str]:
         # What was passed on once stays: while all hubs are away nothing goes round.
         "use_backend hub-passed-api if from_peer !routed wants_json",
         "use_backend hub-passed if from_peer !routed",
+        # A token is known where it was made, whatever a cookie says.
+        "acl with_token req.hdr(authorization) -m reg -i ^(token|bearer)",
+        "use_backend hub-token if !settled with_token { path_beg /hub/api/ }",
         *(
             f"use_backend site-{peer.name} if {{ var(txn.site) -m str {peer.name} }}"
             for peer in settings.peers
         ),
-        "acl with_token req.hdr(authorization) -m reg -i ^(token|bearer)",
-        "use_backend hub-token if !settled !routed !sticks with_token { path_beg /hub/api/ }",
     ]
 
 
@@ -154,17 +155,23 @@ def site_cookies(settings: Settings) -> list[str]:
     ends = f"HttpOnly; SameSite=Lax{secure}"
     here = f'"{SITE_COOKIE}={settings.site}; Path=/; {ends}"'
     rules = [
+        # A program with a token is at no site.
+        "http-request set-var(txn.program) bool(true) if { req.hdr(authorization) -m found }",
+        "acl program var(txn.program) -m bool",
         "acl answered_here srv_name here",
         f"acl names_site res.cook({SITE_COOKIE}) -m found",
         f"acl at_home var(txn.sticky) -m str {settings.site}",
-        f"http-response add-header Set-Cookie {here} if answered_here !at_home !names_site",
     ]
     for peer in settings.peers:
         lost = f'"{FROM_COOKIE}={peer.name}; Path=/; Max-Age={_FROM_SECONDS}; {ends}"'
         rules.append(
             f"http-response add-header Set-Cookie {lost} "
-            f"if answered_here !names_site {{ var(txn.sticky) -m str {peer.name} }}"
+            f"if answered_here !names_site !program {{ var(txn.sticky) -m str {peer.name} }}"
         )
+    rules.append(
+        f"http-response add-header Set-Cookie {here} "
+        "if answered_here !at_home !names_site !program"
+    )
     return rules
 
 
@@ -190,6 +197,7 @@ def site_backends(settings: Settings, hub: str, secret: str, pages: Sequence[str
             "option redispatch",
             "retry-on conn-failure",
             *_check(EDGE_PATH, peer.url),
+            *site_cookies(settings),
             f"http-request set-header {PEER_HEADER} {secret}",
             f"use-server {peer.name} if TRUE",
             _server(settings, peer, check=True),

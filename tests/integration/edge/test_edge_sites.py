@@ -1,0 +1,242 @@
+"""Two edges with their hubs: whichever one a request enters by, it goes where it belongs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from aiohttp import ClientSession, CookieJar, web
+from edge_harness import Edge, Upstream, free_port, started
+
+from taccuino.edge import PeerMap
+from taccuino.edge.sites import EDGE_PATH, PEER_HEADER
+from taccuino.settings import Settings
+
+pytestmark = pytest.mark.integration
+
+SECRET = "s" * 40
+
+
+class Hub(Upstream):
+    """A hub that knows the tokens with its name in them, and no others; health can be told."""
+
+    healthy = True
+
+    async def _tell(self, request: web.Request) -> web.Response:
+        token = request.headers.get("Authorization", "")
+        if request.path == "/hub/ready":
+            return web.Response(status=200 if self.healthy else 503)
+        if request.path.startswith("/hub/api/") and token and self.name not in token:
+            return web.json_response({"name": self.name}, status=403)
+        return await super()._tell(request)
+
+
+@dataclass
+class Two:
+    """The edges of two sites that know each other, by name."""
+
+    edges: dict[str, Edge]
+
+    async def run_server(self, site: str, user: str) -> Upstream:
+        """A server of the user at a site; the other site was told."""
+        server = await self.edges[site].upstream(f"{user} at {site}")
+        await self.edges[site].routes().add_route(f"/user/{user}/", server.url, {"user": user})
+        other = self.edges["cnaf" if site == "bari" else "bari"].settings.edge
+        await PeerMap(other.peers_file, other.admin_socket).set({f"/user/{user}/": site})
+        return server
+
+    def url(self, site: str) -> str:
+        return self.edges[site].url
+
+
+@pytest.fixture
+async def two(short: Path) -> AsyncIterator[Two]:
+    ports, edges = {"bari": free_port(), "cnaf": free_port()}, {}
+    secret = short / "secret"
+    secret.write_text(SECRET)
+    for name, peer in (("bari", "cnaf"), ("cnaf", "bari")):
+        hub = Hub(f"hub {name}")
+        await hub.start()
+        settings = Settings.parse(
+            {
+                "site": name,
+                "state_dir": str(short / name),
+                "port": ports[name],
+                "hub": {"port": hub.port},
+                "sites": {
+                    "secret_file": str(secret),
+                    "check_seconds": 0.2,
+                    "fall": 3,
+                    "rise": 1,
+                },
+                "peers": [{"name": peer, "url": f"http://127.0.0.1:{ports[peer]}"}],
+            }
+        )
+        (short / name).mkdir(mode=0o711)
+        edges[name] = Edge(settings, hub, await started(settings), [hub])
+    await asyncio.sleep(1)  # until each has seen the other
+    try:
+        yield Two(edges)
+    finally:
+        for edge in edges.values():
+            edge.stop()
+            for server in edge.upstreams:
+                await server.stop()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[ClientSession]:
+    """Keeps cookies, also those of an address without a name."""
+    async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as session:
+        yield session
+
+
+async def who(http: ClientSession, url: str, status: int = 200, **request: object) -> str:
+    async with http.get(url, **request) as answer:
+        assert answer.status == status, await answer.text()
+        return str((await answer.json())["name"])
+
+
+async def test_a_server_is_reached_by_either_edge(two: Two, http: ClientSession) -> None:
+    await two.run_server("bari", "alice")
+    for site in ("bari", "cnaf"):
+        assert await who(http, f"{two.url(site)}/user/alice/lab") == "alice at bari"
+        async with http.ws_connect(f"{two.url(site)}/user/alice/ws") as socket:
+            await socket.send_str("hello")
+            assert await socket.receive_str() == "alice at bari: hello"
+
+
+async def test_a_server_that_nobody_told_of_is_looked_for_at_the_peer(
+    two: Two, http: ClientSession
+) -> None:
+    server = await two.edges["bari"].upstream("new")
+    await two.edges["bari"].routes().add_route("/user/bruno/", server.url, {"user": "bruno"})
+    assert await who(http, f"{two.url('cnaf')}/user/bruno/api") == "new"
+
+
+async def test_a_browser_stays_at_the_site_that_it_was_served_by(
+    two: Two, browser: ClientSession
+) -> None:
+    assert await who(browser, f"{two.url('bari')}/hub/home") == "hub bari"
+    assert {c.key: c.value for c in browser.cookie_jar} == {"taccuino-site": "bari"}
+    assert await who(browser, f"{two.url('cnaf')}/hub/home") == "hub bari"
+
+
+async def test_a_token_is_taken_to_the_hub_that_knows_it(
+    two: Two, browser: ClientSession
+) -> None:
+    """With a cookie of another site as without one, whatever is sent."""
+    for site in ("bari", "cnaf", "bari"):
+        for hub in ("hub bari", "hub cnaf"):
+            headers = {"Authorization": f"token {hub}"}
+            url = f"{two.url(site)}/hub/api/user"
+            assert await who(browser, url, headers=headers) == hub
+            async with browser.post(url, headers=headers, data=b"x" * 3000) as answer:
+                assert (await answer.json())["name"] == hub
+        assert not any(browser.cookie_jar) or site == "bari"
+        if site == "cnaf":
+            await who(browser, f"{two.url(site)}/hub/home")
+
+
+async def test_a_token_that_nobody_knows_is_refused(two: Two, http: ClientSession) -> None:
+    headers = {"Authorization": "token of nobody"}
+    await who(http, f"{two.url('bari')}/hub/api/user", 403, headers=headers)
+
+
+async def test_a_lost_site_is_stood_in_for_and_told(two: Two, browser: ClientSession) -> None:
+    await two.run_server("bari", "alice")
+    assert await who(browser, f"{two.url('bari')}/hub/home") == "hub bari"
+    master = psutil.Process(two.edges["bari"].process.pid)
+    for process in [*master.children(), master]:
+        process.kill()
+    await two.edges["bari"].hub.stop()
+    began = time.monotonic()
+    assert await who(browser, f"{two.url('cnaf')}/user/alice/lab") == "hub cnaf"
+    assert time.monotonic() - began < 5
+    cookies = {c.key: c.value for c in browser.cookie_jar}
+    assert cookies == {"taccuino-site": "cnaf", "taccuino-from": "bari"}
+
+
+async def test_a_hub_that_restarts_is_waited_for(two: Two, browser: ClientSession) -> None:
+    hub = two.edges["bari"].hub
+    assert await who(browser, f"{two.url('bari')}/hub/home") == "hub bari"
+    await hub.stop()
+    request = asyncio.ensure_future(who(browser, f"{two.url('bari')}/hub/home"))
+    await asyncio.sleep(0.4)
+    await hub.start()
+    assert await request == "hub bari"
+
+
+async def test_the_servers_of_a_site_without_a_hub_go_on(two: Two, http: ClientSession) -> None:
+    await two.run_server("bari", "alice")
+    await two.edges["bari"].hub.stop()
+    await asyncio.sleep(2)
+    for site in ("bari", "cnaf"):
+        assert await who(http, f"{two.url(site)}/user/alice/lab") == "alice at bari"
+        assert await who(http, f"{two.url(site)}/hub/home") == "hub cnaf"
+
+
+async def test_one_wrong_answer_takes_nobody_out(two: Two, browser: ClientSession) -> None:
+    hub = two.edges["bari"].hub
+    assert await who(browser, f"{two.url('bari')}/hub/home") == "hub bari"
+    hub.healthy = False
+    await asyncio.sleep(0.25)
+    hub.healthy = True
+    for _ in range(10):
+        assert await who(browser, f"{two.url('cnaf')}/hub/home") == "hub bari"
+        await asyncio.sleep(0.1)
+
+
+async def test_the_last_site_is_never_taken_out(two: Two, http: ClientSession) -> None:
+    for edge in two.edges.values():
+        edge.hub.healthy = False
+    await asyncio.sleep(2)
+    for site in ("bari", "cnaf"):
+        assert await who(http, f"{two.url(site)}/hub/home") == f"hub {site}"
+
+
+async def test_with_servers_at_both_sites_the_browsers_site_decides(
+    two: Two, browser: ClientSession, http: ClientSession
+) -> None:
+    await two.run_server("bari", "alice")
+    await two.run_server("cnaf", "alice")
+    for site in ("bari", "cnaf"):
+        assert await who(http, f"{two.url(site)}/user/alice/lab") == f"alice at {site}"
+    assert await who(browser, f"{two.url('bari')}/hub/home") == "hub bari"
+    for site in ("bari", "cnaf"):
+        assert await who(browser, f"{two.url(site)}/user/alice/lab") == "alice at bari"
+        login = f"{two.url(site)}/hub/api/oauth2/authorize?client_id=jupyterhub-user-alice"
+        assert await who(browser, login) == "hub bari"
+
+
+async def test_a_servers_login_is_at_its_own_site(two: Two, http: ClientSession) -> None:
+    await two.run_server("bari", "al@b")
+    for site in ("bari", "cnaf"):
+        login = f"{two.url(site)}/hub/api/oauth2/authorize?client_id=jupyterhub-user-al%2540b"
+        assert await who(http, login) == "hub bari"
+
+
+async def test_nobody_passes_for_a_peer(two: Two, http: ClientSession) -> None:
+    """Nor learns the secret: no notebook server sees it."""
+    await two.run_server("bari", "alice")
+    for site in ("bari", "cnaf"):
+        forged = {PEER_HEADER: "wrong", "X-Forwarded-For": "6.6.6.6"}
+        async with http.get(f"{two.url(site)}/user/alice/lab", headers=forged) as answer:
+            seen = dict((await answer.json())["headers"])
+        assert PEER_HEADER.lower() not in seen
+        assert seen["x-forwarded-for"] == "127.0.0.1"
+        assert SECRET not in str(seen)
+
+
+async def test_a_site_answers_for_itself(two: Two, http: ClientSession) -> None:
+    two.edges["bari"].hub.healthy = False
+    await asyncio.sleep(2)
+    async with http.get(f"{two.url('bari')}/hub/ready") as answer:
+        assert answer.status == 503
+    async with http.get(f"{two.url('bari')}{EDGE_PATH}") as answer:
+        assert await answer.text() == "bari"
