@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 from typing import Any
 
@@ -34,6 +35,17 @@ class NotebookServer(JupyterHubSingleUser):
     def get_extension_package(cls) -> str:
         """Where Jupyter Server finds this extension; by default, the outermost package."""
         return __name__
+
+    def load_config_file(self) -> None:
+        """Take up what upstream read of the environment as it was imported, in the pool.
+
+        With another prefix a user's cookie would be sent to all servers of the address.
+        """
+        auth = self.config.HubAuth
+        auth.base_url = os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or "/"
+        for trait in ("keyfile", "certfile", "client_ca"):
+            setattr(auth, trait, os.environ.get(f"JUPYTERHUB_SSL_{trait.upper()}", ""))
+        super().load_config_file()
 
     async def check_hub_version(self) -> None:
         """Nothing yet: upstream waits for this before the server listens."""
