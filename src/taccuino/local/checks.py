@@ -27,6 +27,8 @@ _PROGRAMS = {
     "fusermount3": "fuse3",
     "mkfs.ext4": "e2fsprogs",
     "losetup": "mount",
+    "restic": "restic",
+    "bwrap": "bubblewrap",
 }
 _PODMAN = {
     "podman": "podman",
