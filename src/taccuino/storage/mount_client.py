@@ -340,7 +340,7 @@ class MountPlaneClient:
             raise MountRequestError(str(answer.get("message", answer)))
         if response.status >= 300:
             message = answer.get("message", answer) if isinstance(answer, dict) else answer
-            error = MountPlaneError(f"the mount plane answered {response.status}: {message}")
-            error.status, error.said = response.status, str(message)
-            raise error
+            refusal = MountPlaneError(f"the mount plane answered {response.status}: {message}")
+            refusal.status, refusal.said = response.status, str(message)
+            raise refusal
         return answer

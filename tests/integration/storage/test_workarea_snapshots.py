@@ -139,7 +139,8 @@ async def test_a_workarea_is_restored_at_another_site(bari: Site, cnaf: Site) ->
     assert state.job and state.job.message == "A snapshot was made.", state
     arrival = await cnaf.start()
     assert arrival.course == "replace"
-    assert arrival.snapshot and arrival.snapshot.site == "bari"
+    assert arrival.snapshot
+    assert arrival.snapshot.site == "bari"
     assert cnaf.read("local/notes.txt") == "one"
     found = (cnaf.area / "local/notes.txt").stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (UID, UID, 0o700)
@@ -148,7 +149,8 @@ async def test_a_workarea_is_restored_at_another_site(bari: Site, cnaf: Site) ->
     assert not (cnaf.area / "examples/mine.py").exists()
     assert not (cnaf.area / "cloud_storage/hidden").exists()
     state = await cnaf.rig.snapshots.state("alice")
-    assert state.job and state.job.message.endswith("from site bari.")
+    assert state.job
+    assert state.job.message.endswith("from site bari.")
 
 
 async def test_back_and_forth_and_nothing_is_made_where_nothing_changed(
@@ -200,11 +202,13 @@ async def test_where_both_changed_both_are_kept(bari: Site, cnaf: Site) -> None:
     cnaf.write("local/a", "cnaf")
     await cnaf.stop()
     state = await bari.stop()
-    assert state.job and "changed at site cnaf" in state.job.message
+    assert state.job
+    assert "changed at site cnaf" in state.job.message
     # Who goes on at cnaf is told of what was made apart, and can have it.
     arrival = await cnaf.start()
     assert arrival.course == "keep"
-    assert arrival.message and "At site bari" in arrival.message
+    assert arrival.message
+    assert "At site bari" in arrival.message
     listed = await cnaf.rig.snapshots.list(OWNER)
     assert [(one.site, one.newest, one.apart) for one in listed] == [
         ("bari", False, True),
@@ -215,7 +219,8 @@ async def test_where_both_changed_both_are_kept(bari: Site, cnaf: Site) -> None:
     # Who comes back to bari finds the other beside it.
     arrival = await bari.start()
     assert arrival.course == "beside"
-    assert arrival.message and "Nothing is lost" in arrival.message
+    assert arrival.message
+    assert "Nothing is lost" in arrival.message
     assert bari.read("local/a") == "bari"
     (folder,) = bari.area.glob("restored-cnaf-*")
     assert (folder / "local/a").read_text() == "cnaf"
@@ -269,7 +274,8 @@ async def test_at_intervals_and_on_request() -> None:
         bari.write("local/a", "2")
         await eventually(lambda: made() == 2, 40, "the second snapshot")
         state = await bari.make()
-        assert state.job and state.job.state == "done"
+        assert state.job
+        assert state.job.state == "done"
 
 
 async def test_an_old_snapshot_is_restored_into_a_folder_of_a_running_server(
@@ -281,21 +287,25 @@ async def test_an_old_snapshot_is_restored_into_a_folder_of_a_running_server(
     bari.write("local/a", "2")
     await bari.make()
     first = (await bari.rig.snapshots.list(OWNER))[-1]
-    assert first.files == 1 and first.bytes == 1
+    assert first.files == 1
+    assert first.bytes == 1
     await bari.rig.snapshots.restore(OWNER, first.id)
     state = await bari.done()
-    assert state.job and state.job.folder
+    assert state.job
+    assert state.job.folder
     assert state.job.folder.startswith("restored-bari-")
     assert bari.read(f"{state.job.folder}/local/a") == "1"
     assert bari.read("local/a") == "2"
     await bari.rig.snapshots.restore(OWNER, first.id)
     again = await bari.done()
-    assert again.job and again.job.folder == f"{state.job.folder}-2"
+    assert again.job
+    assert again.job.folder == f"{state.job.folder}-2"
     # And where no server runs.
     await bari.stop()
     await bari.rig.snapshots.restore(OWNER, first.id)
     last = await bari.done()
-    assert last.job and last.job.folder == f"{state.job.folder}-3"
+    assert last.job
+    assert last.job.folder == f"{state.job.folder}-3"
     await bari.start()
     assert bari.read(f"{last.job.folder}/local/a") == "1"
 
@@ -314,7 +324,8 @@ async def test_the_mount_does_not_show_the_repository(bari: Site) -> None:
     objects = [path for path in bari.rig.objects.rglob("*") if path.is_file()]
     assert objects
     secret = bari.rig.settings.snapshots.key_file
-    assert secret and secret.stat().st_mode & 0o77 == 0
+    assert secret
+    assert secret.stat().st_mode & 0o77 == 0
     assert not any(b"local/a" in path.read_bytes() for path in objects)
     left = list((bari.rig.root / "state/mount-plane/users/alice").glob("restic-run-*"))
     assert left == []
@@ -349,7 +360,8 @@ async def test_killed_in_the_middle_of_a_snapshot(bari: Site) -> None:
         await eventually(lambda: not restic_pids(), 10, "the end of restic")
         if kill is kill_restic:
             state = await bari.done()
-            assert state.job and state.job.state == "failed"
+            assert state.job
+            assert state.job.state == "failed"
         else:
             await bari.rig.start_daemon()
     state = await bari.make()
@@ -385,7 +397,8 @@ async def test_killed_in_the_middle_of_a_restore(bari: Site, cnaf: Site) -> None
     await eventually(restic_pids, 30, "restic")
     kill_restic()
     state = await cnaf.done()
-    assert state.job and state.job.state == "failed"
+    assert state.job
+    assert state.job.state == "failed"
     assert not (cnaf.rig.root / "state/workareas/alice.img").exists()
     await cnaf.rig.snapshots.arrive(cnaf.rig.request, "replace")
     await eventually(restic_pids, 30, "restic")
@@ -461,13 +474,15 @@ async def test_another_key_reads_nothing_and_harms_nothing(bari: Site) -> None:
         arrival = await cnaf.rig.snapshots.arrive(cnaf.rig.request, "replace")
         assert arrival.course == "replace"
         state = await cnaf.done()
-        assert state.job and state.job.state == "failed"
+        assert state.job
+        assert state.job.state == "failed"
         assert "another key" in state.job.message
         await cnaf.rig.snapshots.arrive(cnaf.rig.request, "take")
         await cnaf.rig.client.mount(cnaf.rig.request, workarea_only=True)
         cnaf.write("local/b", "2")
         state = await cnaf.stop()
-        assert state.fault and "another key" in state.fault
+        assert state.fault
+        assert "another key" in state.fault
         with pytest.raises(MountPlaneError, match="another key"):
             await cnaf.rig.snapshots.list(OWNER)
     (newest,) = await bari.rig.snapshots.list(OWNER)
@@ -486,7 +501,8 @@ async def test_the_storage_is_away_at_the_stop(bari: Site) -> None:
     began = time.monotonic()
     state = await bari.stop()
     assert time.monotonic() - began < 10
-    assert state.job and state.job.state == "failed"
+    assert state.job
+    assert state.job.state == "failed"
     assert "can't be reached" in state.job.message
     # A start meanwhile is not held up either, and what is there is kept.
     began = time.monotonic()
@@ -544,7 +560,8 @@ async def test_a_full_workarea_tells_and_keeps_what_is_there(bari: Site) -> None
     (one,) = await bari.rig.snapshots.list(OWNER)
     await bari.rig.snapshots.restore(OWNER, one.id)
     state = await bari.done()
-    assert state.job and state.job.state == "failed"
+    assert state.job
+    assert state.job.state == "failed"
     assert "not enough room" in state.job.message
     assert (bari.area / "local/big").stat().st_size == 30 << 20
     # What was restored in part goes before the next one.

@@ -88,6 +88,8 @@ class StandInPlane:
 
 
 class StandInBackend:
+    snapshots = None
+
     def __init__(self, prepared=None, **status):
         self.settings = Settings()
         self.prepared = prepared

@@ -146,7 +146,7 @@ class UserSnapshots:
                 await self._record(here=here, newest=newest, changed=True)
         if newest is None or what != "beside" or self.busy:
             told = self._told(here, newest, message)
-            return Arrival("keep", newest and newest.snapshot, told)
+            return Arrival("keep", newest.snapshot if newest else None, told)
         self._begin("restore", self._lay_beside(newest))
         told = (
             "Your workarea was changed on this machine and also at site "
