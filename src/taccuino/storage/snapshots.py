@@ -82,8 +82,10 @@ class SnapshotOwner:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A snapshot; ``at`` in seconds since the epoch. ``apart``: what was changed at a site
-    while the workarea had gone on at another, and is in no later snapshot for certain.
+    """A snapshot; ``at`` in seconds since the epoch.
+
+    ``apart``: what was changed at a site while the workarea had gone on at another, and is in
+    no later snapshot for certain.
     """
 
     id: str
@@ -129,8 +131,10 @@ class SnapshotState:
 
 @dataclass(frozen=True)
 class Arrival:
-    """What a start finds: *keep* what is on the node, *replace* it by the newest snapshot, or
-    have that *beside* it, where both have changed.
+    """What a start finds.
+
+    *keep* what is on the node, *replace* it by the newest snapshot, or have that *beside* it,
+    where both have changed.
     """
 
     course: Literal["keep", "replace", "beside"]

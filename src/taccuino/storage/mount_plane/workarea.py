@@ -46,8 +46,10 @@ _locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
 
 
 def lock_of(paths: UserPaths) -> asyncio.Lock:
-    """Held by whoever mounts the user's area or puts another in its place: of two who look for
-    its loop device at once, both would make one, and two over one image destroy it.
+    """Held by whoever mounts the user's area or puts another in its place.
+
+    Of two who look for its loop device at once, both would make one, and two over one image
+    destroy it.
     """
     return _locks.setdefault(paths.image, asyncio.Lock())
 

@@ -52,8 +52,9 @@ def list_page(
 
 
 def walk(client: S3Client, bucket: str, prefix: str) -> Iterator[Any]:
-    """All objects below a prefix, folders' markers among them; of the whole bucket, not what
-    the service keeps there for itself.
+    """All objects below a prefix, folders' markers among them.
+
+    Of the whole bucket, not what the service keeps there for itself.
     """
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     for page in pages:

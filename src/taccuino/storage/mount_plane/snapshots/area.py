@@ -36,8 +36,10 @@ _SMALLEST = 8 * 1024**2
 
 @dataclass(frozen=True)
 class Survey:
-    """All files at a glance: ``mark`` changes with any of them (find(1): type, mode, size,
-    times, target). ``entries`` are those besides the directories that every area has.
+    """All files at a glance.
+
+    ``mark`` changes with any of them (find(1): type, mode, size, times, target). ``entries``
+    are those besides the directories that every area has.
     """
 
     mark: str
@@ -104,6 +106,7 @@ async def survey(area: Path, node: str) -> Survey:
         If that is not possible.
     """
     spared = [*("(", "-path", "./cloud_storage", "-o", "-path", "./examples", "-o")]
+    spared += ["-path", "./lost+found", "-o"]
     spared += ["-path", f"./{_UNFINISHED}*", ")", "-prune", "-o"]
     words = ["find", ".", "-xdev", "-mindepth", "1", *spared]
     words += ["-printf", r"%y %s %m %T@ %C@ %P %l\0"]

@@ -21,7 +21,7 @@ __all__ = ["Lineage", "Newest", "advanced", "course", "folder_name", "with_apart
 
 _SITE = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _ANCESTORS = 500
-"""Snapshots that the newest is known to follow; what descends from an older one is kept beside."""
+"""How many the newest is known to follow; what goes on from an older one is kept beside."""
 _APART = 8
 
 
@@ -78,11 +78,11 @@ class Lineage:
     """What is known of the workarea on this node.
 
     ``base`` is the snapshot that it goes on from; none for one that was just made.
-    ``changed``: a server may have written since. ``coming`` is a snapshot of it that may or may
-    not have become the newest before the daemon was killed; ``apart`` one of it that did not, since
-    another site's had. ``mark`` stands for all files as
-    they were at the base (`area.survey`). ``username`` and ``bucket`` are for what is made after
-    the user has gone.
+    ``changed``: a server may have written since. ``coming`` is a snapshot of it that may or
+    may not have become the newest before the daemon was killed; ``apart`` one of it that did
+    not, since another site's had. ``mark`` stands for all files as they were when the last one
+    was made (`area.survey`). ``username`` and ``bucket`` are for what is made after the user
+    has gone.
     """
 
     username: str = ""

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -19,6 +20,7 @@ from typing import Any
 from taccuino.errors import TaccuinoError
 from taccuino.settings import Settings, SnapshotSettings
 from taccuino.storage.mount_plane.credentials import StorageCredentials
+from taccuino.storage.mount_plane.kernel import make_private_directory
 from taccuino.storage.snapshots import PREFIX, Snapshot, SnapshotOwner, is_snapshot_id
 
 from .lineage import facts_of
@@ -51,8 +53,8 @@ class SnapshotError(TaccuinoError):
 
 _SENTENCES = {
     "unreachable": "The object storage can't be reached.",
-    "quota": "Your bucket is full, and snapshots are kept in it. Delete what you no longer need, "
-    "and earlier versions of files, which count too: the storage pages free them.",
+    "quota": "Your bucket is full, and snapshots are kept in it. Delete what you no longer "
+    "need, and earlier versions of files, which count too: the storage pages free them.",
     "full": "There is not enough room in your workarea. Delete what you no longer need.",
     "key": "Your snapshots are locked with another key than this site has. Please tell the "
     "operators of this service.",
@@ -154,6 +156,7 @@ class Restic:
     ) -> Backup:
         """Make a snapshot of an area; the repository too, if this is the first."""
         excluded = [f"{AREA}/cloud_storage", f"{AREA}/examples", f"{AREA}/.restoring-*"]
+        excluded.append(f"{AREA}/lost+found")
         words = ["backup", "--json", "--host", self.node, "--one-file-system"]
         for pattern in (*excluded, *self._settings.snapshots.exclude):
             words += ["--exclude", pattern]
@@ -262,11 +265,12 @@ class Restic:
         """
         if self._away():
             raise error_of("unreachable")
+        await asyncio.to_thread(make_private_directory, self._private)
         options = [f"s3.region={self._settings.storage.region}", "s3.bucket-lookup=path"]
         command = ["restic", *(word for option in options for word in ("-o", option))]
         if (sandbox.area and sandbox.uid is None) or sandbox.cache:
             cache = self._private / "restic-cache"
-            cache.mkdir(mode=0o700, exist_ok=True)
+            cache.mkdir(exist_ok=True)
             sandbox = Sandbox(**{**vars(sandbox), "cache": cache})
             command += ["--cache-dir", CACHE, "--cleanup-cache"]
         else:
@@ -402,12 +406,8 @@ def _from_json(data: dict[str, Any]) -> Snapshot:
 
 def _to_microseconds(time: str) -> str:
     """Go's time with nine digits of a second, as Python 3.11 reads it."""
-    whole, dot, rest = time.partition(".")
-    if not dot:
-        return time.replace("Z", "+00:00")
-    digits = "".join(char for char in rest[:9] if char.isdigit())
-    zone = rest[len(digits) :].replace("Z", "+00:00")
-    return f"{whole}.{digits[:6].ljust(6, '0')}{zone}"
+    exact = re.sub(r"\.(\d+)", lambda found: f".{found[1][:6]:0<6}", time)
+    return exact.replace("Z", "+00:00")
 
 
 def _process_json(credentials: StorageCredentials) -> str:

@@ -1,10 +1,10 @@
 """The sandbox in which programs touch a user's files: bubblewrap's.
 
 A running server's user may put a link where a directory was while restic reads or writes, and
-restic opens files by their path. So it sees nothing but the workarea: there is nothing else that
-a link could lead to. To read, it is root with the one capability to read every file; to write,
-it is the user. It has a pid namespace of its own: restic signals the processes that it believes
-to hold a lock.
+restic opens files by their path. So it sees nothing but the workarea: there is nothing else
+that a link could lead to. To read, it is root with the one capability to read every file; to
+write, it is the user. It has a pid namespace of its own: restic signals the processes that it
+believes to hold a lock.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Sandbox:
         bwrap = [
             *("bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname"),
             *(self.node, "--die-with-parent", "--new-session", "--clearenv"),
-            *("--ro-bind", "/usr", "/usr", "--dev", "/dev", "--tmpfs", "/tmp"),
+            *("--ro-bind", "/usr", "/usr", "--dev", "/dev"),
+            *("--tmpfs", "/tmp"),  # noqa: S108 - of its own
             *self._system(),
         ]
         for name, value in {"PATH": "/usr/bin:/usr/sbin", **variables}.items():
@@ -51,7 +52,9 @@ class Sandbox:
             bwrap += ["--bind", str(self.cache), CACHE]
         if self.area:
             bind = "--ro-bind" if self.uid is None else "--bind"
-            bwrap += [bind, str(self.area), AREA, "--chdir", AREA]
+            bwrap += [bind, str(self.area), AREA]
+        # What only its owner may enter, root enters here by the capability to read all.
+        bwrap += ["--chdir", AREA if self.area and self.uid is None else "/"]
         bwrap += ["--cap-drop", "ALL"]
         if self.uid is None:
             bwrap += ["--cap-add", "CAP_DAC_READ_SEARCH"]

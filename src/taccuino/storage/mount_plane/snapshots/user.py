@@ -64,7 +64,7 @@ def when(seconds: float) -> str:
 
 
 class UserSnapshots:
-    """One thing is done at a time (``_lock``); a job that the user sees has a task of its own."""
+    """One thing is done at a time (``_lock``); what the user sees has a task of its own."""
 
     def __init__(self, node: Node, owner: SnapshotOwner) -> None:
         self.owner = owner
@@ -187,13 +187,15 @@ class UserSnapshots:
         self.arrived = False
 
     def make(self, *, idle: bool = False) -> None:
-        """Begin to make one, if nothing is under way.
+        """Begin to make one, unless one is being made.
 
         Raises
         ------
         SnapshotError
-            With the reason ``busy``.
+            With the reason ``busy``, while one is restored.
         """
+        if self.busy and self._job and self._job.kind == "make":
+            return
         self._refuse_busy()
         self._begin("make", self._make(idle=idle))
 
@@ -410,7 +412,11 @@ class UserSnapshots:
     async def _thin(self) -> None:
         """Remove what need not be kept, now and then."""
         settings = self._node.settings.snapshots
-        if time.time() - (await self._lineage()).thinned < settings.thin_hours * 3600:
+        thinned = (await self._lineage()).thinned
+        if not thinned and settings.thin_hours:
+            await self._record(thinned=time.time())
+            return
+        if time.time() - thinned < settings.thin_hours * 3600:
             return
         try:
             async with self._lock, self._node.turns:
