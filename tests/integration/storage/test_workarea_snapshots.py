@@ -357,13 +357,16 @@ async def test_the_old_ones_are_thinned() -> None:
 async def test_killed_in_the_middle_of_a_snapshot(bari: Site) -> None:
     await bari.start()
     shell(f"head -c 30M /dev/urandom > {bari.area}/local/big")
-    for kill in (kill_restic, lambda: bari.rig.kill_daemon()):
+    for daemon_too in (False, True):
         await bari.rig.snapshots.make(OWNER)
-        await eventually(restic_pids, 30, "restic")
+        await eventually(lambda: restic_pids(bari), 30, "restic")
         await asyncio.sleep(0.3)
-        kill()
-        await eventually(lambda: not restic_pids(), 10, "the end of restic")
-        if kill is kill_restic:
+        if daemon_too:
+            bari.rig.kill_daemon()
+        else:
+            kill_restic(bari)
+        await eventually(lambda: not restic_pids(bari), 10, "the end of restic")
+        if not daemon_too:
             state = await bari.done()
             assert state.job
             assert state.job.state == "failed"
@@ -379,18 +382,23 @@ async def test_killed_in_the_middle_of_a_snapshot(bari: Site) -> None:
     assert (bari.area / "local/big").stat().st_size == 30 << 20
 
 
-def restic_pids() -> list[int]:
+def restic_pids(site: Site) -> list[int]:
+    """What runs over the sites' store: others' tests may run restic too."""
     found = subprocess.run(["pgrep", "-x", "restic"], capture_output=True, text=True).stdout
     mine = []
     for pid in map(int, found.split()):
         with contextlib.suppress(OSError):
-            if b"RESTIC_REPOSITORY" in Path(f"/proc/{pid}/environ").read_bytes():
+            if str(site.rig.settings.storage.endpoint).encode() in environment_of(pid):
                 mine.append(pid)
     return mine
 
 
-def kill_restic() -> None:
-    for pid in restic_pids():
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def kill_restic(site: Site) -> None:
+    for pid in restic_pids(site):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
@@ -400,16 +408,16 @@ async def test_killed_in_the_middle_of_a_restore(bari: Site, cnaf: Site) -> None
     shell(f"head -c 40M /dev/urandom > {bari.area}/local/big")
     await bari.stop()
     await cnaf.rig.snapshots.arrive(cnaf.rig.request, "replace")
-    await eventually(restic_pids, 30, "restic")
-    kill_restic()
+    await eventually(lambda: restic_pids(cnaf), 30, "restic")
+    kill_restic(cnaf)
     state = await cnaf.done()
     assert state.job
     assert state.job.state == "failed"
     assert not (cnaf.rig.root / "state/workareas/alice.img").exists()
     await cnaf.rig.snapshots.arrive(cnaf.rig.request, "replace")
-    await eventually(restic_pids, 30, "restic")
+    await eventually(lambda: restic_pids(cnaf), 30, "restic")
     cnaf.rig.kill_daemon()
-    await eventually(lambda: not restic_pids(), 10, "the end of restic")
+    await eventually(lambda: not restic_pids(cnaf), 10, "the end of restic")
     await cnaf.rig.start_daemon()
     assert (await cnaf.start()).course == "replace"
     assert (cnaf.area / "local/big").stat().st_size == 40 << 20
