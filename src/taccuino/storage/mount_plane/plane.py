@@ -10,7 +10,7 @@ import time
 
 from taccuino.naming import slug as slug_of
 from taccuino.settings import Settings
-from taccuino.storage.mount_client import MountPlaneError, MountRequest, MountStatus
+from taccuino.storage.mount_client import PLACES, MountPlaneError, MountRequest, MountStatus
 
 from .cache_budget import CacheBudget
 from .configuration import RcloneError, rclone_binary
@@ -116,7 +116,10 @@ class MountPlane:
         directory = self._settings.mount_plane.directory
         assert directory is not None
         table = await asyncio.to_thread(MountTable.read)
-        if not table.below(directory):
+        places = directory / PLACES
+        # What is mounted anew would not appear in servers that wait at their places.
+        waited_at = places.is_dir() and any(places.iterdir())
+        if not table.below(directory) and not waited_at:
             with contextlib.suppress(OSError):  # in use; it does no harm
                 await asyncio.to_thread(unmount, directory)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from taccuino.storage.mount_client import MountRequest
 from taccuino.storage.mount_plane import workarea
-from taccuino.storage.mount_plane.kernel import MountTable, bind
+from taccuino.storage.mount_plane.kernel import MountTable, bind, make_private_directory
 from taccuino.storage.mount_plane.layout import UserPaths
 
 from .restic import SnapshotError, error_of
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNFINISHED = ".restoring-"
+_MOUNTS = ".snapshots"
 _CHUNK = 1 << 16
 _SMALLEST = 8 * 1024**2
 
@@ -75,13 +76,24 @@ async def borrowed(paths: UserPaths) -> AsyncIterator[Path]:
             await asyncio.to_thread(_give_back, paths, area)
 
 
+def _ours(paths: UserPaths, name: str) -> Path:
+    """A mount point of ours, below the directory that is shared with other mount namespaces.
+
+    A container's copy of a mount elsewhere would stay, and hold the image, when ours goes.
+    """
+    directory = paths.places.with_name(_MOUNTS)
+    make_private_directory(directory)
+    point = directory / paths.root.name / name
+    point.mkdir(parents=True, exist_ok=True)
+    return point
+
+
 def _borrow(paths: UserPaths) -> Path:
     if not paths.image.exists():
         if not paths.plain_area.exists():
             raise SnapshotError("missing", "There is no workarea of yours on this machine.")
         return paths.plain_area
-    area = paths.private / "area"
-    area.mkdir(parents=True, exist_ok=True)
+    area = _ours(paths, "area")
     table = MountTable.read()
     if table.at(area):  # left by a daemon that was killed
         workarea.unmount_patiently(area)
@@ -95,6 +107,7 @@ def _borrow(paths: UserPaths) -> Path:
 def _give_back(paths: UserPaths, area: Path) -> None:
     if area != paths.plain_area:
         workarea.unmount_patiently(area)
+        _remove(area)
 
 
 async def survey(area: Path, node: str) -> Survey:
@@ -175,7 +188,8 @@ async def replaced(paths: UserPaths, request: MountRequest) -> AsyncIterator[Pat
     SnapshotError
         If a server has the user's area.
     """
-    new = paths.private / "restored"
+    plain = request.quota_bytes is None and not paths.image.exists()
+    new = _plain(paths, "restored") if plain else _ours(paths, "restored")
     try:
         await asyncio.to_thread(_lay_new, paths, request, new)
         yield new
@@ -192,14 +206,19 @@ async def replaced(paths: UserPaths, request: MountRequest) -> AsyncIterator[Pat
         await asyncio.to_thread(_clear_new, paths, new)
 
 
+def _plain(paths: UserPaths, name: str) -> Path:
+    """A directory beside a plain area, on the same disk."""
+    return paths.plain_area.with_name(f".{paths.plain_area.name}.{name}")
+
+
 def _new_image(paths: UserPaths) -> Path:
     return paths.image.with_suffix(".img.restored")
 
 
 def _lay_new(paths: UserPaths, request: MountRequest, new: Path) -> None:
     _clear_new(paths, new)
-    new.mkdir(parents=True)
-    if request.quota_bytes is None and not paths.image.exists():
+    new.mkdir(parents=True, exist_ok=True)
+    if new == _plain(paths, "restored"):
         os.chown(new, request.owner, request.owner)
         new.chmod(0o700)
         return
@@ -218,12 +237,11 @@ def _swap(paths: UserPaths, new: Path) -> None:
         workarea.unmount_patiently(new)
         _new_image(paths).replace(paths.image)
         return
-    before = paths.plain_area.with_name(f".{paths.plain_area.name}.before")
+    before = _plain(paths, "before")
     shutil.rmtree(before, ignore_errors=True)
-    paths.plain_area.parent.mkdir(parents=True, exist_ok=True)
     if paths.plain_area.exists():
         paths.plain_area.rename(before)
-    shutil.move(new, paths.plain_area)
+    new.rename(paths.plain_area)
     shutil.rmtree(before, ignore_errors=True)
 
 
@@ -231,7 +249,14 @@ def _clear_new(paths: UserPaths, new: Path) -> None:
     if MountTable.read().at(new):
         workarea.unmount_patiently(new)
     shutil.rmtree(new, ignore_errors=True)
+    _remove(new)
     _new_image(paths).unlink(missing_ok=True)
+
+
+def _remove(point: Path) -> None:
+    for directory in (point, point.parent):
+        with contextlib.suppress(OSError):  # not there, or another is in it
+            directory.rmdir()
 
 
 async def _as_user(area: Path, uid: int, *words: str, other: Path | None = None) -> None:

@@ -81,6 +81,7 @@ _SIGNS = (
     ("unreachable", "connection refused"),
     ("unreachable", "i/o timeout"),
     ("unreachable", "no such host"),
+    ("unreachable", "failure in name resolution"),
 )
 _HOPELESS = ("QuotaExceeded", "no space left on device", "disk quota exceeded")
 """restic would try again for a quarter of an hour."""

@@ -73,6 +73,8 @@ class Sandbox:
         files = ["/etc/ssl", "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"]
         files += [os.environ[name] for name in _CERTIFICATES if name in os.environ]
         for file in files:
+            for parent in reversed(Path(file).parents[:-1]):  # bwrap's own are for root alone
+                words += ["--dir", str(parent)]
             words += ["--ro-bind-try", file, file]
         return words
 

@@ -66,6 +66,9 @@ class Snapshots:
         await asyncio.to_thread(service_secret, self._settings)
         for slug, owner in (await asyncio.to_thread(self._left_behind)).items():
             self._users[slug] = UserSnapshots(self._shared(), owner)
+        for mounted in self._mounts().values():
+            if mounted.is_wanted:  # its server outlived the earlier daemon
+                self.of(SnapshotOwner.of(mounted.request)).arrived = True
         self._tending = asyncio.create_task(self._tend())
 
     async def stop(self) -> None:
@@ -121,14 +124,9 @@ class Snapshots:
                 credentials=self._credentials,
                 pointers=self._pointers,
                 away=self._away,
-                in_use=self._in_use,
                 turns=asyncio.Semaphore(1),
             )
         return self._node
-
-    def _in_use(self, slug: str) -> bool:
-        user = self._mounts().get(slug)
-        return user is not None and user.is_wanted
 
     def _left_behind(self) -> dict[str, SnapshotOwner]:
         """The owners of areas that changed since their last snapshot."""

@@ -47,8 +47,6 @@ class Node:
     credentials: CredentialSource
     pointers: Pointers
     away: Callable[[], bool]
-    in_use: Callable[[str], bool]
-    """Whether a server has the area of the user with this slug."""
     turns: asyncio.Semaphore
     """For what nobody waits for: one at a time."""
 
@@ -88,7 +86,7 @@ class UserSnapshots:
         self._notices: dict[str, str] = {}
         self._failures = 0
         self._arrivals = 0
-        self.arrived = node.in_use(owner.slug)
+        self.arrived = False
         """Whether a server has the area, or is about to."""
         self.next_try = 0.0
 
