@@ -40,32 +40,34 @@ function element(name, text = "", classes = "") {
 }
 
 function row(one) {
-  const line = document.createElement("tr");
-  const made = element("td");
-  const time = element("time", new Date(one.at * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
-  time.dateTime = new Date(one.at * 1000).toISOString();
-  made.append(time);
-  if (one.newest) made.append(element("span", "Newest", "tc-state tc-state-running"));
-  if (one.apart) made.append(element("span", "Apart", "tc-state tc-state-pending"));
+  const line = document.createElement("li");
+  const what = element("div");
+  const when = new Date(one.at * 1000);
+  const time = element("time", when.toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
+  time.dateTime = when.toISOString();
+  what.append(time);
+  if (one.newest) what.append(element("span", "Newest", "tc-state tc-state-running"));
+  if (one.apart) what.append(element("span", "Apart", "tc-state tc-state-pending"));
+  const facts = [`site ${one.site}`];
+  if (one.files !== null) {
+    facts.push(one.files === 1 ? "1 file" : `${one.files.toLocaleString()} files`);
+  }
+  if (one.bytes !== null) facts.push(inWords(one.bytes));
+  what.append(element("p", facts.join(" · "), "tc-hint mb-0"));
+  if (one.apart) {
+    what.append(element("p", "Made while you went on at another site.", "tc-hint mb-0"));
+  }
   const button = element("button", "Restore", "tc-button tc-button-plain");
   button.type = "button";
   button.dataset.id = one.id;
   button.setAttribute("aria-label", `Restore the snapshot of ${time.textContent} into a folder`);
-  const last = element("td");
-  last.append(button);
-  line.append(
-    made,
-    element("td", one.site),
-    element("td", one.files === null ? "" : one.files.toLocaleString()),
-    element("td", one.bytes === null ? "" : inWords(one.bytes)),
-    last,
-  );
+  line.append(what, button);
   return line;
 }
 
 function list(snapshots) {
-  byId("snapshot-table").querySelector("tbody").replaceChildren(...snapshots.map(row));
-  byId("snapshot-table").hidden = snapshots.length === 0;
+  byId("snapshot-list").replaceChildren(...snapshots.map(row));
+  byId("snapshot-list").hidden = snapshots.length === 0;
   byId("snapshot-empty").hidden = snapshots.length > 0;
   byId("snapshot-empty").textContent =
     "There is none yet. The first is made when your server stops, or now, if you like.";
@@ -98,7 +100,7 @@ async function refresh() {
     show("snapshot-message", "");
   } catch (error) {
     show("snapshot-message", error.message);
-    if (byId("snapshot-table").hidden) byId("snapshot-empty").hidden = true;
+    if (byId("snapshot-list").hidden) byId("snapshot-empty").hidden = true;
     byId("make").disabled = false;
   }
   if (running) follow();

@@ -33,7 +33,7 @@ _FIRST_PAUSE = 60.0
 _LONGEST_PAUSE = 3600.0
 _TOLD_AFTER = 3
 """Failures to reach the storage that a user is not told of: it comes back by itself."""
-_UNKNOWN = "It could not be found out whether there is a newer snapshot of it"
+_UNKNOWN = "Whether it was changed at another site could not be found out"
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,8 @@ class UserSnapshots:
     def _told(self, here: Lineage, newest: Newest | None, message: str) -> str | None:
         if message and not here.base:
             message = f"Your workarea is new on this machine. {message}"
+        elif message:
+            message = f"Your workarea is that of this machine. {message}"
         if newest and (others := [item for item in newest.apart if item.site != self._site]):
             message = (
                 f"At site {others[0].site}, something was changed apart from this workarea "
@@ -345,6 +347,7 @@ class UserSnapshots:
         await self._put(following)
         used = self._still_in_use(arrivals) or not made.complete
         await self._record(on=snapshot, mark=mark, changed=used)
+        self._notices.pop("arrival", None)
         return "A snapshot was made." + (
             "" if made.complete else " Some files could not be read; it is tried again."
         )
