@@ -419,11 +419,13 @@ async def test_killed_in_the_middle_of_a_restore(bari: Site, cnaf: Site) -> None
     cnaf.rig.kill_daemon()
     await eventually(lambda: not restic_pids(cnaf), 10, "the end of restic")
     await cnaf.rig.start_daemon()
+    assert list((cnaf.rig.root / "state/workareas").glob("*")) == []  # nothing half-made
     assert (await cnaf.start()).course == "replace"
     assert (cnaf.area / "local/big").stat().st_size == 40 << 20
     await cnaf.stop()
     left = [
-        entry.path for entry in MountTable.read().below(cnaf.rig.root / "state/mount-plane")
+        entry.path
+        for entry in MountTable.read().below(cnaf.rig.root / "state/mounts/.snapshots")
     ]
     assert left == []
 

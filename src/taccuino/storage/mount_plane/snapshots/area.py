@@ -16,15 +16,25 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from taccuino.settings import Settings
 from taccuino.storage.mount_client import MountRequest
 from taccuino.storage.mount_plane import workarea
 from taccuino.storage.mount_plane.kernel import MountTable, bind, make_private_directory
-from taccuino.storage.mount_plane.layout import UserPaths
+from taccuino.storage.mount_plane.layout import UserPaths, users_directory
 
 from .restic import SnapshotError, error_of
 from .sandbox import AREA, RUN, Sandbox
 
-__all__ = ["Survey", "borrowed", "exists", "finish_folder", "lay_folder", "replaced", "survey"]
+__all__ = [
+    "Survey",
+    "borrowed",
+    "clear_leftovers",
+    "exists",
+    "finish_folder",
+    "lay_folder",
+    "replaced",
+    "survey",
+]
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +57,21 @@ class Survey:
     entries: int
     files: int
     bytes: int
+
+
+def clear_leftovers(settings: Settings) -> None:
+    """Remove what a daemon that was killed had mounted and laid for itself; blocking."""
+    mounts, areas = settings.mount_plane.directory, settings.workarea.directory
+    assert mounts is not None
+    assert areas is not None
+    for entry in MountTable.read().below(mounts / _MOUNTS):
+        workarea.unmount_patiently(entry.path)
+    for image in areas.glob("*.img.restored"):
+        image.unlink()
+    for directory in areas.glob(".*.restored"):
+        shutil.rmtree(directory, ignore_errors=True)
+    for directory in users_directory(settings).glob("*/restic-run-*"):
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def exists(paths: UserPaths) -> bool:

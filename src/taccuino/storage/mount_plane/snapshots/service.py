@@ -18,6 +18,7 @@ from taccuino.storage.mount_plane.credentials import CredentialSource
 from taccuino.storage.mount_plane.layout import node_name
 from taccuino.storage.snapshots import SnapshotOwner, SnapshotState
 
+from . import area
 from .key import derived_key, service_secret
 from .lineage import Lineage
 from .pointer import Pointers
@@ -64,6 +65,7 @@ class Snapshots:
         if not self.enabled:
             return
         await asyncio.to_thread(service_secret, self._settings)
+        await asyncio.to_thread(area.clear_leftovers, self._settings)
         for slug, owner in (await asyncio.to_thread(self._left_behind)).items():
             self._users[slug] = UserSnapshots(self._shared(), owner)
         for mounted in self._mounts().values():
