@@ -27,6 +27,8 @@ class StandInClient:
         self.arrivals, self.states = arrivals, states or []
         self.asked: list[str] = []
 
+    call = None
+
     async def arrive(self, request: MountRequest, older: str) -> Arrival:
         self.asked.append(older)
         answer = self.arrivals.pop(0)
