@@ -263,6 +263,10 @@ class SnapshotSettings(Section):
     """What is left out besides ``cloud_storage`` and ``examples``, as restic's patterns, such
     as ``.cache`` (it is not there at another site, then)."""
 
+    def has_own_key(self, state_dir: Path) -> bool:
+        """Whether the service has a secret of its own, which is made if it is not there."""
+        return self.key_file == state_dir / "secrets/snapshots-key"
+
 
 class EngineSettings(Section):
     """The engine that runs the containers."""

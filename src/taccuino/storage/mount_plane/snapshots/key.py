@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -27,8 +25,7 @@ def service_secret(settings: Settings) -> bytes:
     """
     path = settings.snapshots.key_file
     assert path is not None
-    own = path == settings.state_dir / "secrets/snapshots-key"
-    if not own and not Path(path).exists():
+    if not settings.snapshots.has_own_key(settings.state_dir) and not path.exists():
         mend = "copy it from another site; without it, no snapshot can be read"
         raise SettingsError(str(path), [Fault("snapshots.key_file", "is not there", mend)])
     text = secret(path)
