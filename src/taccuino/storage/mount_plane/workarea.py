@@ -137,16 +137,34 @@ def mount_image(image: Path, target: Path, grow_to: int = 0) -> None:
     OSError, WorkareaError
         If it can't be mounted.
     """
-    device = _loop_device(image)
-    if device:
-        # Still attached: mounted elsewhere (a container that is just ending) or left by a
-        # crash. A second device over the same image would destroy it.
-        run("mount", "-t", "ext4", "-o", _OPTIONS, device, target)
+    if _mount_attached(image, target):
         return
     _check_file_system(image)
     if grow_to:
         _grow_unmounted(image, grow_to)
     run("mount", "-t", "ext4", "-o", f"loop,{_OPTIONS}", image, target)
+
+
+def _mount_attached(image: Path, target: Path, *, patience: float = 5.0) -> bool:
+    """Mount an image that is still attached; False if it is not.
+
+    It is mounted elsewhere (a container that is just ending) or left by a crash; a second
+    device over the same image would destroy it. Or the kernel is about to let go of it, which
+    it does a moment after the last unmount: then the device fails, or is another image's.
+    """
+    deadline = time.monotonic() + patience
+    while device := _loop_device(image):
+        try:
+            run("mount", "-t", "ext4", "-o", _OPTIONS, device, target)
+        except CommandError:
+            if time.monotonic() >= deadline:
+                raise
+        else:
+            if _loop_device(image) == device:
+                return True
+            unmount(target)
+        time.sleep(0.05)
+    return False
 
 
 def _grow_mounted(image: Path, device: str, size: int) -> None:
