@@ -156,7 +156,7 @@ class UserSnapshots:
         return Arrival(what, newest.snapshot, told)
 
     def _told(self, here: Lineage, newest: Newest | None, message: str) -> str | None:
-        if message and not here.base:
+        if message and not here.base and not here.changed:
             message = f"Your workarea is new on this machine. {message}"
         elif message:
             message = f"Your workarea is that of this machine. {message}"
