@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 import time
@@ -27,7 +28,9 @@ def user(pair: tuple[Instance, dict[str, Site]]) -> Iterator[Person]:
     """Somebody who belongs to bari, and is nowhere yet."""
     shared, sites = pair
     places = [Place(name) for name in SITES]
-    name = next(n for n in (f"mover{k}" for k in range(99)) if home(n, places) == "bari")
+    # Another one for each test, and for each run on sites that go on running.
+    names = (f"mover-{secrets.token_hex(3)}" for _ in range(99))
+    name = next(name for name in names if home(name, places) == "bari")
     (person,) = make_accounts(shared, [name])
     yield person
     for site in sites.values():
@@ -144,6 +147,8 @@ def test_maintenance(
     shared, _ = pair
     user.login()
     assert user.start(cpu=2)[-1].get("ready")
+    with Notebook(user) as notebook:
+        notebook.shell("echo mine > local/follows.txt")
     assert "takes no new servers" in maintenance(
         shared, "on", "--site", "bari", "-m", "New cooling."
     )
@@ -176,6 +181,8 @@ def test_maintenance(
     assert site_of(user) == "cnaf"
     until(lambda: servers(pair, user.username) == ["cnaf"], 60)
     user._token = None
+    with Notebook(user) as notebook:
+        assert notebook.shell("cat local/follows.txt") == "mine\n"
     assert user.api("GET", f"/users/{user.username}").json()["servers"][""]["user_options"][
         "cpu"
     ] == pytest.approx(2)
