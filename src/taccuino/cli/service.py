@@ -143,5 +143,5 @@ def hub() -> None:
     resolved = settings.state_dir / "settings.json"
     if resolved.is_file():
         os.environ["TACCUINO_SETTINGS"] = str(resolved)
-    command = [sys.executable, "-m", "jupyterhub", "-f", str(config)]
+    command = [sys.executable, "-m", "taccuino.hub", "-f", str(config)]
     os.execv(command[0], command)  # noqa: S606
