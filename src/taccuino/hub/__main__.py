@@ -1,4 +1,4 @@
-"""``python -m taccuino.hub -f jupyterhub_config.py``: the hub, with JupyterHub's own options."""
+"""``python -m taccuino.hub -f jupyterhub_config.py``: the hub, with JupyterHub's options."""
 
 from __future__ import annotations
 

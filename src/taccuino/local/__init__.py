@@ -17,6 +17,7 @@ from .services import service_names
 from .status import status
 from .supervision import log_tail
 from .supervisor_config import log_file
+from .upgrade import upgrade
 
 __all__ = [
     "Service",
@@ -32,6 +33,7 @@ __all__ = [
     "service_names",
     "status",
     "up",
+    "upgrade",
     "warnings",
     "write_podman_files",
 ]

@@ -62,7 +62,7 @@ class _RevokedHandler(tornado.web.RequestHandler):
 
     @allow_unauthenticated
     def post(self) -> None:
-        """Refuse ``{"tokens": [id]}`` from now on; the hub says so, with this server's token."""
+        """Refuse ``{"tokens": [id]}`` from now on: the hub says so, with the server's token."""
         token = self.request.headers.get("Authorization", "").removeprefix("token ")
         if not hmac.compare_digest(token.encode(), self.hub_auth.api_token.encode()):
             raise tornado.web.HTTPError(403)

@@ -128,7 +128,7 @@ async def test_nobody_who_is_in_waits_long_for_a_hub_that_hangs(
     assert hub.asked == asked  # one question at a time
     hub.answers.set()
     async with asyncio.timeout(2):
-        while auth._away:
+        while auth._away:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
@@ -148,7 +148,7 @@ async def test_the_hub_says_otherwise_when_it_is_back(hub: Hub, auth: HubAuth) -
     # The first request afterwards need not wait for the answer; those after it have it.
     await name(auth, "mine")
     async with asyncio.timeout(2):
-        while await name(auth, "mine") is not None:
+        while await name(auth, "mine") is not None:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await hub.stop()
     await lapse()
@@ -176,7 +176,7 @@ async def test_an_answer_that_was_on_its_way_does_not_undo_a_revocation(
     hub.answers.clear()
     asking = asyncio.create_task(name(auth, "mine"))
     async with asyncio.timeout(2):
-        while not hub.asked:
+        while not hub.asked:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     auth.forget(["a1"])
     hub.answers.set()
