@@ -240,8 +240,8 @@ def database_backup(settings: Settings) -> Path | None:
 def _way_back(before: str, backup: Path | None) -> str:
     code = f"the code that ran before, {before}," if before else "the code that ran before"
     way = (
-        f"Notebook servers run on. To go back: install {code} and the settings of then, and run "
-        "`taccuino upgrade` again."
+        f"Notebook servers run on. To go back: install {code} and the settings of then, and "
+        "run `taccuino upgrade` again."
     )
     if backup is None:
         return way

@@ -136,7 +136,8 @@ class HubAuth(HubOAuth):
     async def _ask(self, key: str, token: str, session_id: str) -> dict[str, Any] | None:
         try:
             async with asyncio.timeout(_LONGEST_QUESTION):
-                user = await super().user_for_token(token, session_id=session_id, sync=False)
+                asked = super().user_for_token(token, session_id=session_id, sync=False)
+                user: dict[str, Any] | None = await asked
         except (HTTPError, TimeoutError) as error:
             # It gave no answer, or none about the token: whose login ended gets 403 from it.
             app_log.warning("The hub can't be asked whose token this is: %s", error)

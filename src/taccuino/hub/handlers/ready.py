@@ -27,8 +27,8 @@ class ReadyHandler(BaseHandler):
     async def get(self) -> None:
         """Answer ``{"ready", "starting", "checks": {name: {"state", "latency_ms"}}}``.
 
-        A check that failed has a ``message``. ``starting`` is how many servers start, those that
-        wait for their turn included.
+        A check that failed has a ``message``. ``starting`` is how many servers start,
+        those that wait for their turn included.
         """
         report = await self.readiness.report()
         self.set_status(200 if report.ready else 503)
