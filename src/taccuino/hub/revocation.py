@@ -22,6 +22,7 @@ __all__ = ["Revocations"]
 log = logging.getLogger(__name__)
 
 _TRIES = 4
+_PAUSE_SECONDS = 1.0
 _TIMEOUT_SECONDS = 5.0
 _NO_SUCH_PAGE = 404  # of an image without our part
 
@@ -86,7 +87,7 @@ async def _tell_server(spawner: Any, ids: Sequence[str]) -> None:
             problem = error
         else:
             return
-        await asyncio.sleep(2**attempt)
+        await asyncio.sleep(_PAUSE_SECONDS * 2**attempt)
         if not spawner.ready:
             return
     log.warning("%s was not told that tokens were revoked: %s", name, problem)

@@ -95,8 +95,8 @@ class Verification:
         names = [user.name for user, _ in self._silent[:_NAMED]]
         more = len(self._silent) - len(names)
         log.warning(
-            "%d servers run and do not answer the hub; they are left as they are. Is the "
-            "network to them cut? They are: %s%s",
+            "%d of the servers that ran do not answer the hub; they are left as they are. Is "
+            "the network to them cut? They are: %s%s",
             len(self._silent),
             ", ".join(names),
             f" and {more} more" if more else "",
