@@ -12,6 +12,7 @@ import asyncio
 import http.client
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -21,6 +22,7 @@ from .report import Bar, Report
 from .storm import stand_in_server
 from .storm_hubs import StormHub, own, plain
 
+PLAIN, OWN = "plain JupyterHub", "taccuino"
 ROUNDS = 3
 SERVERS = (100, 1000)
 LIMIT = 0.4
@@ -32,16 +34,11 @@ _PAGE = 200
 
 
 def run(rounds: int, servers: tuple[int, ...] = SERVERS) -> Report:
-    """Restart both, with each number of servers."""
+    """Restart both in turn, with each number of servers."""
     report = Report("restart")
-    lost = 0
-    for name, hub in (("plain JupyterHub", plain), ("taccuino", own)):
-        lost_here = asyncio.run(_side(name, hub, servers, rounds, report))
-        lost += lost_here if name == "taccuino" else 0
+    lost = asyncio.run(_measure(servers, rounds, report))
     most = max(servers)
-    ours, theirs = (
-        report.median(_serves(name, most)) for name in ("taccuino", "plain JupyterHub")
-    )
+    ours, theirs = (report.median(_serves(name, most)) for name in (OWN, PLAIN))
     report.bars += [
         Bar(
             f"restart: until the hub serves with {most} servers, of plain's",
@@ -57,26 +54,28 @@ def _serves(name: str, count: int) -> str:
     return f"{name}: serves, {count} servers"
 
 
-async def _side(
-    name: str, hub: object, servers: tuple[int, ...], rounds: int, report: Report
-) -> int:
-    """Measure one side; how many servers it lost."""
+async def _measure(servers: tuple[int, ...], rounds: int, report: Report) -> int:
+    """Measure both sides; how many servers ours lost."""
     lost, running = 0, 0
+    stack = ExitStack()
     async with stand_in_server() as server:
-        opened = hub(server)  # type: ignore[operator]
-        known: StormHub = await asyncio.to_thread(opened.__enter__)
         try:
+            hubs: dict[str, StormHub] = {}
+            for name, hub in ((PLAIN, plain), (OWN, own)):
+                hubs[name] = await asyncio.to_thread(stack.enter_context, hub(server))
             for count in servers:
-                Console(stderr=True).print(f"{name}: starting {count - running} servers")
-                await _start(known, range(running, count))
+                for name, known in hubs.items():
+                    Console(stderr=True).print(f"{name}: starting {count - running} servers")
+                    await _start(known, range(running, count))
                 running = count
                 for _ in range(rounds):
-                    seconds, away = await asyncio.to_thread(_restart, known)
-                    report.add(_serves(name, count), seconds)
-                    report.add(f"{name}: a server can't be reached, {count} servers", away)
-                    lost += count - await _ready(known)
+                    for name, known in hubs.items():
+                        seconds, away = await asyncio.to_thread(_restart, known)
+                        report.add(_serves(name, count), seconds)
+                        report.add(f"{name}: a server can't be reached, {count} servers", away)
+                    lost += count - await _ready(hubs[OWN])
         finally:
-            await asyncio.to_thread(opened.__exit__, None, None, None)
+            await asyncio.to_thread(stack.close)
     return lost
 
 

@@ -9,6 +9,7 @@ Here a server that ran counts as running until it is known to have ended, as its
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -48,6 +49,13 @@ class HubApplication(JupyterHub):
         """Set up JupyterHub's log, with ours as a part of it."""
         super().init_logging()
         logging.getLogger("taccuino").parent = self.log
+
+    async def start(self) -> None:
+        """Serve."""
+        # What is there now stays for the hub's life: collections need not look at it.
+        gc.freeze()
+        gc.enable()
+        await super().start()
 
     async def init_spawners(self) -> int:
         """Begin to take up the servers that ran; returns how many there are, at once."""
