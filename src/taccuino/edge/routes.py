@@ -65,6 +65,15 @@ class RouteTable(Proxy):
         self._changing = asyncio.Lock()
         self._waiting: list[_Change] = []
 
+    @property
+    def servers(self) -> list[tuple[str, str, str]]:
+        """User, name and routespec of each notebook server that the edge leads to."""
+        return [
+            (route.data["user"], route.data.get("server_name", ""), route.routespec)
+            for route in (self._routes or {}).values()
+            if "user" in route.data
+        ]
+
     async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
         """Send requests below ``routespec`` to ``target``; replaces the route if it is there.
 

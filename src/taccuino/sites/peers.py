@@ -23,7 +23,7 @@ __all__ = ["Ask", "Elsewhere", "Peer", "PeerError", "Peers"]
 log = logging.getLogger(__name__)
 
 _States = TypeAdapter(list[SiteState])
-_WAIT_SECONDS = 5.0
+_WAIT_SECONDS = 2.0
 """How long a peer waits for something new before it answers that there is nothing."""
 _PAUSE_SECONDS = 1.0
 

@@ -15,7 +15,7 @@ import pytest
 from support.instance import Instance
 from support.people import make_accounts
 from support.reliability import write_sites
-from support.two_sites import SITES, Site, two_sites, users_s3, wait_for_sites
+from support.two_sites import SITES, Site, users_s3, wait_for_sites
 from support.visitor import Record, Trouble, Visitor
 from taccuino.storage.names import bucket_name
 
@@ -82,26 +82,24 @@ class Crowd:
 
 
 @pytest.fixture(scope="module")
-def crowd() -> Iterator[Crowd]:
+def crowd(pair: tuple[Instance, dict[str, Site]]) -> Iterator[Crowd]:
     """Twenty users at work at two sites."""
-    with two_sites() as (shared, sites):
-        wait_for_sites(shared)
-        people = make_accounts(shared, [f"crowd{n:02d}" for n in range(USERS)])
-        chance = random.SystemRandom().randrange(10**6)
-        visitors = [
-            Visitor(person, chance + n, restarts=n % 5 == 4) for n, person in enumerate(people)
-        ]
-        crowd = Crowd(shared, sites, visitors)
+    shared, sites = pair
+    people = make_accounts(shared, [f"crowd{n:02d}" for n in range(USERS)])
+    chance = random.SystemRandom().randrange(10**6)
+    visitors = [
+        Visitor(person, chance + n, restarts=n % 5 == 4) for n, person in enumerate(people)
+    ]
+    for visitor in visitors:
+        visitor.start()
+        time.sleep(0.3)
+    try:
+        yield Crowd(shared, sites, visitors)
+    finally:
         for visitor in visitors:
-            visitor.start()
-            time.sleep(0.3)
-        try:
-            yield crowd
-        finally:
-            for visitor in visitors:
-                visitor.end()
-            for visitor in visitors:
-                visitor.join(30)
+            visitor.end()
+        for visitor in visitors:
+            visitor.join(30)
 
 
 @pytest.fixture(scope="module", autouse=True)
