@@ -9,8 +9,8 @@ venv=.venv
 
 # What the service needs from Debian.
 service_packages=(
-    ca-certificates catatonit ceph-mon ceph-osd conmon curl e2fsprogs fuse3 haproxy iproute2 iptables
-    libnginx-mod-http-brotli-static libnginx-mod-http-lua mmdebstrap mount netavark nftables nginx podman procps radosgw runc uidmap util-linux
+    bubblewrap ca-certificates catatonit ceph-mon ceph-osd conmon curl e2fsprogs fuse3 haproxy iproute2 iptables
+    libnginx-mod-http-brotli-static libnginx-mod-http-lua mmdebstrap mount netavark nftables nginx podman procps radosgw restic runc uidmap util-linux
 )
 browser_packages=(chromium fonts-dejavu-core)
 # The integration tests run a Docker of their own. One that is installed will do: Debian's would

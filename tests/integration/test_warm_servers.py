@@ -140,6 +140,14 @@ print(json.dumps({{
         notebook.shell("rm -r local/area.txt local/r cloud_storage/alice/written.txt")
 
 
+def test_the_servers_cookies_are_for_the_server_alone(alice: Person, pool: Pool) -> None:
+    """Sent to every path they would reach other users' servers."""
+    assert alice.start()[-1].get("ready")
+    assert alice.http.get(f"{alice.url}/user/alice/lab", timeout=30).status_code == 200
+    paths = {c.path for c in alice.http.cookies if c.name.startswith("jupyterhub-user-")}
+    assert paths == {"/user/alice/"}
+
+
 def test_nothing_of_a_user_is_in_the_pool_and_nothing_of_the_pool_with_a_user(
     alice: Person, pool: Pool, instance: Instance
 ) -> None:

@@ -34,6 +34,7 @@ from taccuino.storage.mount_client import (
 from taccuino.storage.mount_plane.configuration import rclone_binary
 from taccuino.storage.mount_plane.kernel import MountTable, unmount
 from taccuino.storage.mount_plane.limits import ProcessGroup
+from taccuino.storage.snapshots import SnapshotClient
 
 UID = 3_001_000
 TOKEN = "token-of-the-mount-plane"
@@ -107,7 +108,12 @@ class MountRig:
     """A state directory, a store, a hub and the daemon, each of which can be killed."""
 
     def __init__(
-        self, root: Path, endpoint: str | None = None, site: str = "local", **plane: Any
+        self,
+        root: Path,
+        endpoint: str | None = None,
+        site: str = "local",
+        snapshots: dict[str, Any] | None = None,
+        **plane: Any,
     ) -> None:
         self.root = root
         self.store = Store(root / "store")
@@ -121,10 +127,12 @@ class MountRig:
                 "site": site,
                 "storage": {"endpoint": endpoint or f"http://127.0.0.1:{self.store.port}"},
                 "mount_plane": {"ready_timeout": 8.0, "drain_timeout": 10.0, **plane},
+                "snapshots": snapshots or {},
                 "hub": {"port": self.hub_port},
             }
         )
         self.client = MountPlaneClient(self.settings)
+        self.snapshots = SnapshotClient(self.settings, self.client)
         self.request = MountRequest(
             username="alice",
             slug="alice",
@@ -268,10 +276,14 @@ def _is_rclone(pid: int) -> bool:
 
 @contextlib.asynccontextmanager
 async def mount_rig(
-    endpoint: str | None = None, site: str = "local", **plane: Any
+    endpoint: str | None = None,
+    site: str = "local",
+    snapshots: dict[str, Any] | None = None,
+    **plane: Any,
 ) -> AsyncIterator[MountRig]:
     """A running rig: hub and daemon, and a store unless there is one at ``endpoint``."""
-    rig = MountRig(Path(tempfile.mkdtemp(prefix="tc-mp-", dir="/tmp")), endpoint, site, **plane)
+    root = Path(tempfile.mkdtemp(prefix="tc-mp-", dir="/tmp"))
+    rig = MountRig(root, endpoint, site, snapshots, **plane)
     rig.root.chmod(0o755)  # as a state directory is: a user's uid passes through
     try:
         if endpoint is None:

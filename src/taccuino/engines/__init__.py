@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .attachment import SharedStorage
-from .errors import EngineError
+from .errors import EngineError, FilesOutdatedError
 from .storage_port import Attachment, Bind, NoStorage, ServerIds, ServerStorage
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "Bind",
     "DockerEngineSpawner",
     "EngineError",
+    "FilesOutdatedError",
     "NoStorage",
     "NotebookSpawner",
     "PodmanSpawner",

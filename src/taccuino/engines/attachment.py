@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from taccuino.errors import TaccuinoError
 
-from .errors import StorageUnavailableError
+from .errors import FilesOutdatedError, StorageUnavailableError
 from .storage_port import Attachment, ServerIds, ServerStorage
 
 __all__ = ["SharedStorage"]
@@ -73,6 +73,26 @@ class SharedStorage:
         except Exception:
             log.exception("A storage was not attached")
             return ("Your files in the object storage are missing: its service failed.",)
+
+    @staticmethod
+    async def confirm(attachment: Attachment) -> tuple[str, ...]:
+        """Whether the files are the newest; what to tell, in sentences.
+
+        Raises
+        ------
+        FilesOutdatedError
+            If they are not.
+        StorageUnavailableError
+            If that can't be known.
+        """
+        if attachment.confirmation is None:
+            return ()
+        try:
+            return await attachment.confirmation()
+        except FilesOutdatedError:
+            raise
+        except TaccuinoError as error:
+            raise StorageUnavailableError(str(error)) from error
 
     async def detach(
         self,

@@ -50,6 +50,10 @@ class StorageUnavailableError(TaccuinoError):
     """The user's workarea could not be had; the message is the storage's own sentence."""
 
 
+class FilesOutdatedError(TaccuinoError):
+    """A server was begun with files that are older than what another site has."""
+
+
 class ContainerExitedError(TaccuinoError):
     """The container ended before its server was ready."""
 

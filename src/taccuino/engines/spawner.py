@@ -29,6 +29,7 @@ from .errors import (
     ContainerExitedError,
     EngineError,
     EngineUnreachableError,
+    FilesOutdatedError,
     ServerFailedError,
 )
 from .failures import Evidence, Failure, clean_log, explain_failure, memory_notice
@@ -255,6 +256,9 @@ class NotebookSpawner(DockerSpawner):
                 WARM_CLAIMS.labels("failed").inc()
                 self.log.warning("%s starts cold: %s", self._log_name, error)
                 held = warm.uids.uid
+                await self._remove_container()
+            except FilesOutdatedError as error:
+                self.log.info("%s starts cold: %s", self._log_name, error)
                 await self._remove_container()
         self.path = "cold"
         uids = own if held is None else UidRange.of(held)

@@ -32,6 +32,8 @@ async def start_warm(
     ------
     EngineError, ContainerExitedError, ServerFailedError, OSError
         If it does not become it; a server can be made then, for the same uids.
+    FilesOutdatedError
+        If there are newer files; a server can be made then, with them.
     """
     container = warm.container
     spawner.take_container(container)
@@ -57,6 +59,8 @@ async def start_warm(
         progress.enter("jupyter")
         async with asyncio.timeout(_WARM_SECONDS):
             await until_ready(container, told, spawner.died_alone)
+        for sentence in await SharedStorage.confirm(spawner.attachment):
+            progress.notice(sentence)
         container.booted(spec.cpus)
         if not expected:
             for fault in await completing:
@@ -117,6 +121,8 @@ async def start_cold(
         address = (container.ip, spawner.port, f"{base}api")
         await until_ready(container, told, spawner.died_alone, address)
         container.booted(spec.cpus)
+        for sentence in await SharedStorage.confirm(spawner.attachment):
+            progress.notice(sentence)
         for fault in await completing:
             progress.notice(fault)
     finally:

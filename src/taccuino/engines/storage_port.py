@@ -41,6 +41,12 @@ class Attachment:
 
     It is awaited while the server starts, and appears in the container by propagation.
     """
+    confirmation: Callable[[], Awaitable[tuple[str, ...]]] | None = None
+    """Awaited before the server is ready; answers with what the user should know of the files.
+
+    It raises ``FilesOutdatedError`` where they are older than what another site has: the server
+    is given up, and the next `attach` has the newer ones.
+    """
     expected: bool = False
     """Whether that is most likely there in a moment: a server that is ready need not wait."""
 

@@ -26,6 +26,7 @@ from .handlers.ready import ReadyHandler
 from .handlers.server_requests import HubAuthenticator
 from .handlers.servers import CULLING_SCOPE, server_handlers
 from .handlers.sites import site_handlers
+from .handlers.snapshots import SNAPSHOTS_SCOPE, snapshot_handlers
 from .handlers.tokens import (
     SCOPES,
     SERVER_TOKEN_SCOPES,
@@ -126,8 +127,10 @@ def _configure_access(c: Any, settings: Settings) -> None:
         **SCOPES,
         CULLING_SCOPE: {"description": "Ask whether a notebook server is in use."},
         SITES_SCOPE: {"description": "Ask a site whose servers it runs."},
+        SNAPSHOTS_SCOPE: {"description": "Make and restore snapshots of one's workarea."},
     }
-    hub.load_roles = [USER_ROLE, mount_plane_role()]
+    own = {**USER_ROLE, "scopes": [*USER_ROLE["scopes"], f"{SNAPSHOTS_SCOPE}!user"]}
+    hub.load_roles = [own, mount_plane_role()]
     token = secret(settings.state_dir / "secrets/mount-plane-token")
     hub.services = [{"name": "mount-plane", "api_token": token, "display": False}]
     if settings.peers and settings.sites.secret_file:
@@ -207,6 +210,7 @@ def _configure_pages(c: Any, settings: Settings, options: ServerOptions) -> None
         "last_failure": _last_failure,
         "group_directories": lambda user: _group_directories(settings, user),
         "preload": options.preload,
+        "snapshots": settings.snapshots.enabled,
         "storage_pages": settings.local.storage_pages_port is not None,
     }
     hub.logo_file = str(_HERE / "static/logo.svg")
@@ -252,6 +256,7 @@ def _configure_handlers(
         static,
         (r"/ready", ReadyHandler, {"readiness": readiness}),
         *server_handlers(settings, backend),
+        *snapshot_handlers(backend),
         *token_handlers,
         *site_handlers,
     ]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from taccuino.settings import CullingSettings
 from taccuino.storage.admin_ops import BucketUsage
+from taccuino.storage.snapshots import SnapshotState
 
 __all__ = ["Notice", "ServerFacts", "notices", "seconds_until_culled"]
 
@@ -52,6 +53,8 @@ class ServerFacts:
     """Why the server before this one ended: ``message`` and ``at``."""
     usage: BucketUsage | None = None
     """How full the user's bucket is, where that is known."""
+    snapshots: SnapshotState | None = None
+    """How the snapshots of the user's workarea are, where that is known."""
     told: Sequence[Notice] = ()
     """What the spawner has to say, such as that a process was ended for want of memory."""
 
@@ -82,6 +85,7 @@ def notices(facts: ServerFacts, culling: CullingSettings) -> list[Notice]:
         *_uploads(facts),
         *_storage(facts),
         *_quota(facts.usage),
+        *_snapshots(facts.snapshots),
         *facts.told,
         *_stopping(facts, culling),
         *_failure(facts),
@@ -155,6 +159,17 @@ def _quota(usage: BucketUsage | None) -> list[Notice]:
     if full >= _FULL:
         return [Notice("quota-full", "error", text)]
     return [Notice("quota-nearly-full", "warning", text)]
+
+
+def _snapshots(state: SnapshotState | None) -> list[Notice]:
+    """What was restored where, and that no snapshot can be made."""
+    if state is None:
+        return []
+    found = [Notice(f"snapshots-{_mark(text)}", "warning", text) for text in state.notices]
+    if state.fault:
+        text = f"No snapshot of your workarea can be made. {state.fault} It is tried again."
+        found.append(Notice(f"snapshots-{_mark(state.fault)}", "warning", text))
+    return found
 
 
 def _size(number: int) -> str:

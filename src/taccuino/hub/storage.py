@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any, Self
@@ -28,6 +28,8 @@ from taccuino.storage import (
 from taccuino.storage.admin_ops import BucketUsage
 from taccuino.storage.groups import group_mounts
 from taccuino.storage.mount_client import MountPlaneClient, MountPlaneError, MountRequest
+
+from .snapshots import HubSnapshots
 
 __all__ = ["HubStorage", "StorageBackend", "refusal", "server_endpoint", "storage_environment"]
 
@@ -75,6 +77,12 @@ class StorageBackend:
     def mount_plane(self) -> MountPlaneClient:
         """The mount plane of this node."""
         return MountPlaneClient(self.settings)
+
+    @cached_property
+    def snapshots(self) -> HubSnapshots | None:
+        """Snapshots of workareas, if this service makes any."""
+        enabled = self.settings.snapshots.enabled
+        return HubSnapshots(self.settings, self.mount_plane) if enabled else None
 
     @cached_property
     def _cache(self) -> CredentialCache:
@@ -233,6 +241,7 @@ class HubStorage:
             groups=group_mounts(settings, username, groups_of(self._user)),
         )
         prepared = self._backend.is_prepared(self._user)
+        confirmation = await self._workarea(request, report)
         report("Mounting your files")
         try:
             status = await self._backend.mount_plane.mount(
@@ -252,8 +261,26 @@ class HubStorage:
             ),
             environment={**storage_environment(settings, username), **pending},
             completion=lambda: self._mount_object_storage(request),
+            confirmation=confirmation,
             expected=expected,
         )
+
+    async def _workarea(
+        self, request: MountRequest, report: Callable[[str], None]
+    ) -> Callable[[], Awaitable[tuple[str, ...]]] | None:
+        """See to it that the workarea is the newest; what confirms that it is."""
+        snapshots = self._backend.snapshots
+        if snapshots is None:
+            return None
+        if request.place is not None:  # ready before the storage can answer
+            looking = snapshots.look(request)
+            return lambda: snapshots.confirm(looking)
+        told = await snapshots.arrive(request, report)
+
+        async def confirmed() -> tuple[str, ...]:
+            return told
+
+        return confirmed
 
     async def _mount_object_storage(self, request: MountRequest) -> tuple[str, ...]:
         """Prepare the bucket and mount it; the faults, in sentences for the user.
@@ -300,7 +327,11 @@ class HubStorage:
         """Wait for the uploads, for a while, and unmount; what is left goes on by itself."""
         plane, name = self._backend.mount_plane, slug(username)
         timeout = self._backend.settings.mount_plane.drain_timeout
-        await plane.drain(name, timeout, report)
+        drained = plane.drain(name, timeout, report)
+        if snapshots := self._backend.snapshots:
+            await asyncio.gather(snapshots.stop(name, report), drained)
+        else:
+            await drained
         await plane.unmount(name, drain=False)
 
 

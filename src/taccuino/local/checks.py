@@ -27,6 +27,8 @@ _PROGRAMS = {
     "fusermount3": "fuse3",
     "mkfs.ext4": "e2fsprogs",
     "losetup": "mount",
+    "restic": "restic",
+    "bwrap": "bubblewrap",
 }
 _PODMAN = {
     "podman": "podman",
@@ -72,11 +74,7 @@ def _programs(settings: Settings) -> list[Fault]:
 def _files(settings: Settings) -> list[Fault]:
     faults = []
     readable = {"edge.certificate": settings.edge.certificate}
-    private = {}
-    if not settings.embedded_iam:
-        private["iam.client_secret_file"] = settings.iam.client_secret_file
-    if not settings.embedded_storage:
-        private["storage.admin_credentials_file"] = settings.storage.admin_credentials_file
+    private = _private_files(settings)
     for key, path in {**readable, **private}.items():
         if path is None:
             continue
@@ -101,6 +99,19 @@ def _files(settings: Settings) -> list[Fault]:
             mend = 'write {"access_key": "...", "secret_key": "..."} into it'
             faults.append(Fault(key, f"{path} holds no keys", mend))
     return faults
+
+
+def _private_files(settings: Settings) -> dict[str, Path | None]:
+    """Files with secrets that an operator named."""
+    private: dict[str, Path | None] = {}
+    if not settings.embedded_iam:
+        private["iam.client_secret_file"] = settings.iam.client_secret_file
+    if not settings.embedded_storage:
+        private["storage.admin_credentials_file"] = settings.storage.admin_credentials_file
+    snapshots = settings.snapshots
+    if snapshots.enabled and not snapshots.has_own_key(settings.state_dir):
+        private["snapshots.key_file"] = snapshots.key_file
+    return private
 
 
 def _has_keys(text: str) -> bool:

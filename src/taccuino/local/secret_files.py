@@ -21,6 +21,7 @@ _TOKENS = (
     "hub-crypt-key",
     "hub-cookie-secret",
     "mount-plane-token",
+    "snapshots-key",
     "storage-pages-token",
     "storage-pages-cookie-secret",
 )

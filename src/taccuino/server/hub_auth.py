@@ -62,11 +62,6 @@ class HubAuth(HubOAuth):
         self._away = False
         self._owner = os.environ.get("JUPYTERHUB_USER", "")
 
-    @default("base_url")
-    def _base_url_of_now(self) -> str:
-        # JupyterHub's is read when it is imported; a warm server belongs to nobody then.
-        return os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or "/"
-
     @default("cache_max_age")
     def _configured_age(self) -> int:
         seconds = os.environ.get(CACHE_VARIABLE, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 from typing import Any
 
@@ -62,8 +63,16 @@ class NotebookServer(JupyterHubSingleUser):
         return __name__
 
     def load_config_file(self) -> None:
-        """Upstream's configuration, with what tells users apart while the hub is away."""
+        """Take up what upstream read of the environment as it was imported, in the pool.
+
+        With another prefix a user's cookie would be sent to all servers of the address.
+        """
+        auth = self.config.HubAuth
+        auth.base_url = os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or "/"
+        for trait in ("keyfile", "certfile", "client_ca"):
+            setattr(auth, trait, os.environ.get(f"JUPYTERHUB_SSL_{trait.upper()}", ""))
         super().load_config_file()
+        # What tells users apart while the hub is away.
         self.config.ServerApp.identity_provider_class = NotebookIdentityProvider
         self.serverapp.update_config(self.config)
 

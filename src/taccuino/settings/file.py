@@ -28,6 +28,7 @@ from .sections import (
     PeerSettings,
     Section,
     SitesSettings,
+    SnapshotSettings,
     StorageSettings,
     WarmSettings,
     WorkareaSettings,
@@ -63,6 +64,7 @@ class Settings(Section):
     storage: StorageSettings = StorageSettings()
     mount_plane: MountPlaneSettings = MountPlaneSettings()
     workarea: WorkareaSettings = WorkareaSettings()
+    snapshots: SnapshotSettings = SnapshotSettings()
     engine: EngineSettings = EngineSettings()
     warm: WarmSettings = WarmSettings()
     admission: AdmissionSettings = AdmissionSettings()
@@ -122,6 +124,8 @@ class Settings(Section):
         plane.directory = plane.directory or state / "mounts"
         plane.cache_directory = plane.cache_directory or state / "mount-plane/cache"
         self.workarea.directory = self.workarea.directory or state / "workareas"
+        key = self.snapshots.key_file or state / "secrets/snapshots-key"
+        self.snapshots.key_file = key
         docker = Path("/var/run/docker.sock")
         podman = state / "engine/podman.sock"
         engine = self.engine

@@ -247,6 +247,44 @@ class WorkareaSettings(Section):
     """Size of each user's area; only what is used takes room on the disk."""
 
 
+class SnapshotSettings(Section):
+    """Snapshots of users' workareas, kept in their own buckets; every site restores them."""
+
+    enabled: bool = True
+    """Whether there are any."""
+    key_file: Path | None = None
+    """File (mode 0600) with the secret that users' keys are derived from: the same at all
+    sites. Default: ``<state_dir>/secrets/snapshots-key``, made by ``up``."""
+    every_minutes: float = Field(default=30, ge=0)
+    """How often a server that runs is looked at; nothing is made where nothing changed. 0:
+    only when it stops, and on request."""
+    stop_seconds: float = Field(default=20, ge=0)
+    """The longest that a stop waits for its snapshot, which then goes on in the background."""
+    look_seconds: float = Field(default=3, gt=0)
+    """The longest that a start waits for the object storage to tell of a newer snapshot."""
+    restore_seconds: float = Field(default=600, gt=0)
+    """The longest that a start waits for one to be restored."""
+    keep_last: int = Field(default=5, ge=1)
+    """How many of the newest snapshots are kept, whatever their age."""
+    keep_hourly: int = Field(default=12, ge=0)
+    """Of how many hours the last one is kept; hours without a snapshot do not count."""
+    keep_daily: int = Field(default=14, ge=0)
+    """Of how many days."""
+    keep_weekly: int = Field(default=8, ge=0)
+    """Of how many weeks."""
+    keep_monthly: int = Field(default=6, ge=0)
+    """Of how many months."""
+    thin_hours: float = Field(default=24, ge=0)
+    """How often the others are removed."""
+    exclude: list[str] = []
+    """What is left out besides ``cloud_storage`` and ``examples``, as restic's patterns, such
+    as ``.cache`` (it is not there at another site, then)."""
+
+    def has_own_key(self, state_dir: Path) -> bool:
+        """Whether the service has a secret of its own, which is made if it is not there."""
+        return self.key_file == state_dir / "secrets/snapshots-key"
+
+
 class EngineSettings(Section):
     """The engine that runs the containers."""
 

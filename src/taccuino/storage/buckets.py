@@ -35,7 +35,7 @@ _OWNERS: Final = ("taccuino-user", "taccuino-group", "taccuino-scratch")
 _QUOTA: Final = "taccuino-quota"
 _SETTINGS: Final = "taccuino-settings"
 _NO_QUOTA: Final = "none"
-_FORM: Final = 1
+_FORM: Final = 2
 """Raised when `Buckets` begins to ask more of a bucket than it did."""
 _NOT_IN_TAGS: Final = re.compile(r"[^\w \t+\-=.:/@]")
 

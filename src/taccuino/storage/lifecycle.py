@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-__all__ = ["RULE_ID", "lifecycle_rules", "same_rules", "version_state"]
+from .snapshots import PREFIX
+
+__all__ = ["RULE_ID", "SNAPSHOTS_RULE_ID", "lifecycle_rules", "same_rules", "version_state"]
 
 RULE_ID: Final = "taccuino-versions"
+SNAPSHOTS_RULE_ID: Final = "taccuino-snapshots"
 _UNFINISHED_DAYS: Final = 7
 
 
@@ -17,7 +20,8 @@ def lifecycle_rules(
     """A bucket's lifecycle rules: an operator's own as they are, and ours.
 
     Without versioning, the versions of earlier days end too: after one day, the least that S3
-    knows. A delete marker goes with the last version that it hides.
+    knows. A delete marker goes with the last version that it hides. What the snapshots of
+    workareas no longer need goes after a day: it is no earlier version of a file, and counts.
     """
     ours = {
         "ID": RULE_ID,
@@ -27,8 +31,15 @@ def lifecycle_rules(
         "NoncurrentVersionExpiration": {"NoncurrentDays": max(keep_versions_days, 1)},
         "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": _UNFINISHED_DAYS},
     }
-    others = [_with_filter(rule) for rule in there if rule.get("ID") != RULE_ID]
-    return [*others, ours]
+    snapshots = {
+        "ID": SNAPSHOTS_RULE_ID,
+        "Status": "Enabled",
+        "Filter": {"Prefix": PREFIX},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+    }
+    known = (RULE_ID, SNAPSHOTS_RULE_ID)
+    others = [_with_filter(rule) for rule in there if rule.get("ID") not in known]
+    return [*others, ours, snapshots]
 
 
 def _with_filter(rule: Mapping[str, Any]) -> dict[str, Any]:

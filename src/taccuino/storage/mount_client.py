@@ -46,7 +46,13 @@ _STUCK_SECONDS = 10.0
 
 
 class MountPlaneError(StorageError):
-    """The mount plane could not be reached, or refused a call."""
+    """The mount plane could not be reached, or refused a call.
+
+    ``status`` and ``said`` are what it answered, if it did.
+    """
+
+    status: int | None = None
+    said: str = ""
 
 
 class MountRequestError(MountPlaneError):
@@ -237,7 +243,7 @@ class MountPlaneClient:
         will take longest for is begun.
         """
         return MountStatus.from_json(
-            await self._call(
+            await self.call(
                 "PUT",
                 f"/mounts/{request.slug}?workarea_only={int(workarea_only)}&ahead={int(ahead)}",
                 body=request.as_json(),
@@ -247,11 +253,11 @@ class MountPlaneClient:
 
     async def status(self, slug: str) -> MountStatus:
         """How the user's mounts are; state *absent* for a user that it does not know."""
-        return MountStatus.from_json(await self._call("GET", f"/mounts/{slug}"))
+        return MountStatus.from_json(await self.call("GET", f"/mounts/{slug}"))
 
     async def list(self) -> list[MountStatus]:
         """The statuses of all users with mounts or pending uploads."""
-        answer = await self._call("GET", "/mounts")
+        answer = await self.call("GET", "/mounts")
         return [MountStatus.from_json(item) for item in answer["mounts"]]
 
     async def drain(
@@ -265,7 +271,7 @@ class MountPlaneClient:
         left, told = timeout, -1
         while True:
             step = min(left, 2.0)
-            answer = await self._call(
+            answer = await self.call(
                 "POST", f"/mounts/{slug}/drain", body={"timeout": step}, timeout=step + 30
             )
             status = MountStatus.from_json(answer)
@@ -287,7 +293,7 @@ class MountPlaneClient:
         still pending go on in the background: the state is then *draining*.
         """
         return MountStatus.from_json(
-            await self._call(
+            await self.call(
                 "DELETE",
                 f"/mounts/{slug}?drain={int(drain)}",
                 timeout=self._drain_timeout + 60,
@@ -296,19 +302,20 @@ class MountPlaneClient:
 
     async def check(self) -> None:
         """Whether the mount plane answers and can do its work."""
-        await self._call("GET", "/health")
+        await self.call("GET", "/health")
 
     async def shows_as_another(self) -> bool:
         """Whether it can show a workarea with other ids than its files have."""
-        return bool((await self._call("GET", "/health"))["idmapped"])
+        return bool((await self.call("GET", "/health"))["idmapped"])
 
-    async def _call(
+    async def call(
         self,
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
         timeout: float = 30.0,
     ) -> Any:
+        """Call the daemon's API; its answer."""
         connector = aiohttp.UnixConnector(path=str(self._socket))
         limit = aiohttp.ClientTimeout(total=timeout)
         try:
@@ -333,5 +340,7 @@ class MountPlaneClient:
             raise MountRequestError(str(answer.get("message", answer)))
         if response.status >= 300:
             message = answer.get("message", answer) if isinstance(answer, dict) else answer
-            raise MountPlaneError(f"the mount plane answered {response.status}: {message}")
+            refusal = MountPlaneError(f"the mount plane answered {response.status}: {message}")
+            refusal.status, refusal.said = response.status, str(message)
+            raise refusal
         return answer

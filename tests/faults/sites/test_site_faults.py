@@ -22,7 +22,7 @@ from taccuino.storage.names import bucket_name
 pytestmark = pytest.mark.integration
 
 USERS = int(os.environ.get("TACCUINO_FAULT_USERS", "20"))
-BEFORE, DURING, AFTER = 5.0, 12.0, 8.0
+BEFORE, DURING, AFTER = 4.0, 10.0, 4.0
 PAGE_SECONDS = 5.0
 outcomes: list[SiteOutcome] = []
 

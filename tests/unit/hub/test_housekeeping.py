@@ -34,6 +34,7 @@ class StandInPlane:
 
 class StandInBackend:
     settings = Settings()
+    snapshots = None
 
     def __init__(self, **states: str) -> None:
         self.mount_plane = StandInPlane(**states)

@@ -88,6 +88,8 @@ class StandInPlane:
 
 
 class StandInBackend:
+    snapshots = None
+
     def __init__(self, prepared=None, **status):
         self.settings = Settings()
         self.prepared = prepared
@@ -296,7 +298,8 @@ async def test_a_bucket_that_was_prepared_and_is_gone_is_prepared_anew():
 
 async def test_groups_buckets_are_mounted(backend):
     entry = {"group": "/a/b", "bucket": "b-shared", "read_only": True}
-    backend.settings = Settings.parse({"storage": {"group_buckets": [entry]}})
+    settings = {"storage": {"group_buckets": [entry]}, "snapshots": {"enabled": False}}
+    backend.settings = Settings.parse(settings)
     backend.mount_plane = StandInPlane()
     user = StandInUser(None, "a/b", "other")
     await HubStorage(backend, user).attach("ana", ServerIds(3001000, 3001000), lambda _: None)

@@ -10,7 +10,13 @@ import pytest
 from taccuino.storage import StorageError
 from taccuino.storage.admin_ops import BucketUsage, NoAdminOpsError, bucket_usage
 from taccuino.storage.buckets import Owner, tag_value
-from taccuino.storage.lifecycle import RULE_ID, lifecycle_rules, same_rules, version_state
+from taccuino.storage.lifecycle import (
+    RULE_ID,
+    SNAPSHOTS_RULE_ID,
+    lifecycle_rules,
+    same_rules,
+    version_state,
+)
 from taccuino.storage.usage import UsageCache
 
 ANN = Owner.user("ann")
@@ -56,10 +62,11 @@ def test_an_operators_lifecycle_rules_stay() -> None:
         "Filter": {"Prefix": "tmp/"},
     }
     again = lifecycle_rules(first, 7)
-    assert [rule["ID"] for rule in again] == ["tmp", RULE_ID]
+    assert [rule["ID"] for rule in again] == ["tmp", RULE_ID, SNAPSHOTS_RULE_ID]
     assert again[1]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 7}
+    assert again[2]["Filter"] == {"Prefix": ".taccuino/workarea/"}
     assert not same_rules(first, again)
-    assert same_rules(reversed([theirs, first[1]]), first)
+    assert same_rules(reversed([theirs, *first[1:]]), first)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from taccuino.naming import slug
 from taccuino.settings import Settings
 from taccuino.storage.admin_ops import BucketUsage
 from taccuino.storage.mount_client import MountPlaneClient, MountPlaneError, MountStatus
+from taccuino.storage.snapshots import SnapshotState
 
 __all__ = ["CULLING_SCOPE", "server_handlers"]
 
@@ -91,10 +92,11 @@ class NoticesHandler(_ServersHandler):
     async def get(self) -> None:
         """Answer ``{"notices": [{"id", "level", "message"}], "storage": ...}``."""
         spawner = self.calling_server(self.get_argument("server", ""))
-        activity, mount, usage = await asyncio.gather(
+        activity, mount, usage, snapshots = await asyncio.gather(
             self.activity(spawner),
             mount_of(self.mount_plane, spawner.user.name),
             self.backend.usage(spawner.user.name),
+            snapshots_of(self.backend, spawner.user.name),
         )
         facts = ServerFacts(
             now=time.time(),
@@ -105,6 +107,7 @@ class NoticesHandler(_ServersHandler):
             upload_errors=mount.upload_errors if mount else (),
             uploads_pending=mount.uploads_pending if mount else 0,
             usage=usage,
+            snapshots=snapshots,
             last_failure=getattr(spawner, "last_failure", None),
             told=[
                 *self.settings["taccuino_sites"].notices(spawner.user.name),
@@ -178,6 +181,17 @@ async def mount_of(plane: MountPlaneClient, username: str) -> MountStatus | None
         return await plane.status(slug(username))
     except MountPlaneError as error:
         log.warning("Nothing is known of %s's mounts: %s", username, error)
+        return None
+
+
+async def snapshots_of(backend: StorageBackend, username: str) -> SnapshotState | None:
+    """How a user's snapshots are; None if there are none, or the mount plane does not say."""
+    if backend.snapshots is None:
+        return None
+    try:
+        return await backend.snapshots.client.state(slug(username))
+    except MountPlaneError as error:
+        log.warning("Nothing is known of %s's snapshots: %s", username, error)
         return None
 
 

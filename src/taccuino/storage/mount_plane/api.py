@@ -17,6 +17,8 @@ from taccuino.storage.mount_client import MountRequest, MountRequestError
 from . import idmap
 from .credentials import CredentialError
 from .plane import MountPlane
+from .snapshots import api as snapshots
+from .snapshots.restic import SnapshotError
 
 __all__ = ["application"]
 
@@ -32,6 +34,7 @@ def application(plane: MountPlane) -> web.Application:
     """The API over a mount plane that was started."""
     app = web.Application(middlewares=[_errors])
     app[_PLANE] = plane
+    app[snapshots.SNAPSHOTS] = plane.snapshots
     app.add_routes(
         [
             web.get("/health", _health),
@@ -41,6 +44,7 @@ def application(plane: MountPlane) -> web.Application:
             web.delete("/mounts/{slug}", _release),
             web.post("/mounts/{slug}/drain", _drain),
             web.get("/credentials/{slug}", _credentials),
+            *snapshots.routes(),
         ]
     )
     return app
@@ -59,6 +63,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _refuse(400, str(error))
     except CredentialError as error:
         return _refuse(503, str(error))
+    except SnapshotError as error:
+        return _refuse(snapshots.status_of(error), str(error))
     except web.HTTPException as error:
         return _refuse(error.status, error.reason)
     except Exception:

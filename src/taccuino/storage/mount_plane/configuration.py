@@ -18,6 +18,7 @@ from typing import Any
 from taccuino.errors import ServiceError
 from taccuino.settings import Settings, parse_size
 from taccuino.storage.mount_client import MountRequest
+from taccuino.storage.snapshots import RESERVED
 
 from .layout import UserPaths, write_private
 
@@ -281,6 +282,8 @@ def command(paths: UserPaths, node: str) -> list[str]:
         "--log-file-max-size=8M",
         "--log-file-max-backups=2",
         f"--header-upload=X-Amz-Meta-{NODE_METADATA}: {node}",
+        # What the service keeps in the bucket for itself is neither seen nor removed.
+        f"--exclude=/{RESERVED}**",
     ]
 
 

@@ -10,7 +10,7 @@ import time
 
 from taccuino.naming import slug as slug_of
 from taccuino.settings import Settings
-from taccuino.storage.mount_client import MountPlaneError, MountRequest, MountStatus
+from taccuino.storage.mount_client import PLACES, MountPlaneError, MountRequest, MountStatus
 
 from .cache_budget import CacheBudget
 from .configuration import RcloneError, rclone_binary
@@ -24,6 +24,7 @@ from .kernel import (
 )
 from .layout import Record, UserPaths, read_records, users_directory
 from .relay import StorageRelay
+from .snapshots import Snapshots
 from .user import UserMounts
 
 __all__ = ["MountPlane"]
@@ -49,6 +50,9 @@ class MountPlane:
         self._relay = StorageRelay(settings, os.environ)
         self.started = asyncio.Event()
         self._users: dict[str, UserMounts] = {}
+        self.snapshots = Snapshots(
+            settings, credentials, lambda: not self._relay.available, lambda: self._users
+        )
         self._watch: MountWatch | None = None
         self._budget = CacheBudget(settings)
         self._sweeper: asyncio.Task[None] | None = None
@@ -72,8 +76,17 @@ class MountPlane:
         for fault in faults:
             log.error("%s", fault)
         for record in records:
-            user = UserMounts(self._settings, record, self._credentials, self._relay)
+            user = self._user(record)
             self._users[user.slug] = user
+
+    def _user(self, record: Record) -> UserMounts:
+        return UserMounts(
+            self._settings,
+            record,
+            self._credentials,
+            self._relay,
+            born=self.snapshots.born,
+        )
 
     async def start(self) -> None:
         """Take up what an earlier daemon left running; credentials must be served by now."""
@@ -84,6 +97,7 @@ class MountPlane:
         self._looker = asyncio.create_task(self._keep_looking())
         self._relay.changed.append(self._storage_changed)
         await asyncio.gather(*(user.adopt() for user in self._users.values()))
+        await self.snapshots.start()
         self.started.set()
 
     async def stop(self) -> None:
@@ -95,13 +109,17 @@ class MountPlane:
             self._settling.cancel()
         if self._watch:
             self._watch.close()
+        await self.snapshots.stop()
         used = any(user.cloud.alive for user in self._users.values())
         await asyncio.gather(*(user.leave() for user in self._users.values()))
         await self._relay.stop(leave=used)
         directory = self._settings.mount_plane.directory
         assert directory is not None
         table = await asyncio.to_thread(MountTable.read)
-        if not table.below(directory):
+        places = directory / PLACES
+        # What is mounted anew would not appear in servers that wait at their places.
+        waited_at = places.is_dir() and any(places.iterdir())
+        if not table.below(directory) and not waited_at:
             with contextlib.suppress(OSError):  # in use; it does no harm
                 await asyncio.to_thread(unmount, directory)
 
@@ -111,8 +129,7 @@ class MountPlane:
         """Mount what the user's servers need; see `UserMounts.mount`."""
         user = self._users.get(request.slug)
         if user is None:
-            user = UserMounts(self._settings, Record(request), self._credentials, self._relay)
-            self._users[request.slug] = user
+            user = self._users[request.slug] = self._user(Record(request))
         return await user.mount(request, workarea_only=workarea_only, ahead=ahead)
 
     async def status(self, slug: str) -> MountStatus:
@@ -140,6 +157,7 @@ class MountPlane:
         user = self._users.get(slug)
         if user is None:
             return self._absent(slug)
+        self.snapshots.left(slug)
         status = await user.release(self._settings.mount_plane.drain_timeout if drain else 0)
         self._drop_gone()
         return status

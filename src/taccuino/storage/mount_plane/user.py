@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from taccuino.settings import Settings
@@ -55,6 +56,7 @@ class UserMounts:
         record: Record,
         credentials: CredentialSource,
         relay: StorageRelay,
+        born: Callable[[MountRequest], Awaitable[None]],
     ) -> None:
         self.slug = record.request.slug
         self.paths = UserPaths.of(settings, self.slug, record.cache)
@@ -62,6 +64,7 @@ class UserMounts:
         self._gone = asyncio.Event()
         self._settings = settings
         self._relay = relay
+        self._born = born
         self._record = record
         self._credentials = credentials
         self._keeper: asyncio.Task[None] | None = None
@@ -87,6 +90,11 @@ class UserMounts:
     @property
     def _all_faults(self) -> list[str]:
         return [*self._faults.values(), *self.cloud.told_faults()]
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a server may use the mounts."""
+        return self._record.wanted and not self._gone.is_set()
 
     @property
     def is_gone(self) -> bool:
@@ -137,7 +145,7 @@ class UserMounts:
         async with self._lock:
             if self._record.wanted:  # mounted again in the meantime
                 return await self.status()
-            await asyncio.to_thread(self._detach_workarea)
+            await self._let_go_of_workarea()
             self._record.request = replace(self.request, place=None)
             self._record.save(self.paths)
         self._start_keeper()
@@ -296,7 +304,7 @@ class UserMounts:
             log.warning("%s: %d file(s) are still to be uploaded", self.slug, left)
             self._record.save(self.paths)
             return
-        await asyncio.to_thread(self._detach_workarea)
+        await self._let_go_of_workarea()
         self._record.proven.clear()
         self._status_file.remove()
         self._faults.clear()
@@ -350,7 +358,8 @@ class UserMounts:
         if not same_ids or old.place != request.place:
             await asyncio.to_thread(view.detach, self.paths, old)
         if old.owner != request.owner:
-            await asyncio.to_thread(workarea.detach, self.paths)
+            async with workarea.lock_of(self.paths):
+                await asyncio.to_thread(workarea.detach, self.paths)
         buckets = (request.bucket, request.scratch_bucket)
         if same_ids and (old.bucket, old.scratch_bucket) == buckets:
             await self.cloud.let_go(set(before) - set(self.cloud.parts))
@@ -367,7 +376,10 @@ class UserMounts:
         request = self.request
         self._step = "mounting the workarea"
         try:
-            await asyncio.to_thread(self._attach_workarea, request)
+            async with workarea.lock_of(self.paths):
+                if not (self.paths.image.exists() or self.paths.plain_area.exists()):
+                    await self._born(request)
+                await asyncio.to_thread(self._attach_workarea, request)
         except workarea.WorkareaError as error:
             self._faults["workarea"] = str(error)
         else:
@@ -378,6 +390,10 @@ class UserMounts:
     def _attach_workarea(self, request: MountRequest) -> None:
         workarea.ensure(self.paths, request.owner, request.owner, request.quota_bytes)
         view.attach(self.paths, request)
+
+    async def _let_go_of_workarea(self) -> None:
+        async with workarea.lock_of(self.paths):
+            await asyncio.to_thread(self._detach_workarea)
 
     def _detach_workarea(self) -> None:
         view.detach(self.paths, self.request)

@@ -9,6 +9,7 @@ All functions block; call them in a thread.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -16,13 +17,23 @@ import os
 import stat
 import time
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from taccuino.errors import TaccuinoError
 
 from .kernel import CommandError, MountTable, bind, run, unmount
 from .layout import UserPaths
 
-__all__ = ["WorkareaError", "detach", "ensure", "unmount_patiently"]
+__all__ = [
+    "WorkareaError",
+    "detach",
+    "ensure",
+    "file_system_size",
+    "lock_of",
+    "make_image",
+    "mount_image",
+    "unmount_patiently",
+]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SMALLEST = 8 * 1024**2
@@ -30,6 +41,17 @@ _FSCK_MENDED = (0, 1, 2)
 _OPTIONS = "nosuid,nodev"
 
 log = logging.getLogger(__name__)
+
+_locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
+
+
+def lock_of(paths: UserPaths) -> asyncio.Lock:
+    """Held by whoever mounts the user's area or puts another in its place.
+
+    Of two who look for its loop device at once, both would make one, and two over one image
+    destroy it.
+    """
+    return _locks.setdefault(paths.image, asyncio.Lock())
 
 
 class WorkareaError(TaccuinoError):
@@ -97,23 +119,52 @@ def _ensure_plain(paths: UserPaths) -> None:
 def _ensure_image(paths: UserPaths, uid: int, gid: int, quota: int | None) -> None:
     image, wanted = paths.image, max(quota or 0, _SMALLEST)
     if not image.exists():
-        _make_image(image, uid, gid, wanted)
+        make_image(image, uid, gid, wanted)
     smaller = file_system_size(image) < wanted - _SMALLEST
     mounted = MountTable.read().at(paths.workarea)
     if mounted:
         if smaller:
             _grow_mounted(image, mounted.source, wanted)
         return
-    device = _loop_device(image)
-    if device:
-        # Still attached: mounted elsewhere (a container that is just ending) or left by a
-        # crash. A second device over the same image would destroy it.
-        run("mount", "-t", "ext4", "-o", _OPTIONS, device, paths.workarea)
+    mount_image(image, paths.workarea, wanted if smaller else 0)
+
+
+def mount_image(image: Path, target: Path, grow_to: int = 0) -> None:
+    """Mount an image, mended and grown if it is not in use; blocking, under `lock_of`.
+
+    Raises
+    ------
+    OSError, WorkareaError
+        If it can't be mounted.
+    """
+    if _mount_attached(image, target):
         return
     _check_file_system(image)
-    if smaller:
-        _grow_unmounted(image, wanted)
-    run("mount", "-t", "ext4", "-o", f"loop,{_OPTIONS}", image, paths.workarea)
+    if grow_to:
+        _grow_unmounted(image, grow_to)
+    run("mount", "-t", "ext4", "-o", f"loop,{_OPTIONS}", image, target)
+
+
+def _mount_attached(image: Path, target: Path, *, patience: float = 5.0) -> bool:
+    """Mount an image that is still attached; False if it is not.
+
+    It is mounted elsewhere (a container that is just ending) or left by a crash; a second
+    device over the same image would destroy it. Or the kernel is about to let go of it, which
+    it does a moment after the last unmount: then the device fails, or is another image's.
+    """
+    deadline = time.monotonic() + patience
+    while device := _loop_device(image):
+        try:
+            run("mount", "-t", "ext4", "-o", _OPTIONS, device, target)
+        except CommandError:
+            if time.monotonic() >= deadline:
+                raise
+        else:
+            if _loop_device(image) == device:
+                return True
+            unmount(target)
+        time.sleep(0.05)
+    return False
 
 
 def _grow_mounted(image: Path, device: str, size: int) -> None:
@@ -138,8 +189,8 @@ def _grow_unmounted(image: Path, size: int) -> None:
     log.info("%s grew to %d bytes", image, size)
 
 
-def _make_image(image: Path, uid: int, gid: int, size: int) -> None:
-    """Make a sparse image with an empty file system that belongs to the user."""
+def make_image(image: Path, uid: int, gid: int, size: int) -> None:
+    """Make a sparse image with an empty file system that belongs to the user; blocking."""
     image.parent.mkdir(parents=True, exist_ok=True)
     image.parent.chmod(0o711)
     unfinished = image.with_suffix(".img.new")

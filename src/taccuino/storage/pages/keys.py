@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
+from taccuino.storage.snapshots import RESERVED
+
 from .errors import CallError
 
 __all__ = ["check_folder", "check_key", "check_prefix", "name_of", "numbered"]
@@ -61,6 +63,8 @@ def _check(key: str, what: str) -> str:
         raise CallError(400, f"{what}: a name has no control characters.")
     if _DOTS & set(key.split("/")):
         raise CallError(400, f"{what}: a file or a folder can't be called '.' or '..'.")
+    if f"{key}/".startswith(RESERVED):
+        raise CallError(400, f"{what}: {RESERVED} is what this service keeps for itself.")
     return key
 
 

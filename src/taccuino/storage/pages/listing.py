@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from taccuino.storage.snapshots import RESERVED
+
 from .keys import name_of
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def list_page(
     folders = [
         {"key": item["Prefix"], "name": name_of(item["Prefix"])}
         for item in answer.get("CommonPrefixes", [])
+        if item["Prefix"] != RESERVED
     ]
     # The folder's own marker is no file in it.
     files = [file_json(item) for item in answer.get("Contents", []) if item["Key"] != prefix]
@@ -49,10 +52,15 @@ def list_page(
 
 
 def walk(client: S3Client, bucket: str, prefix: str) -> Iterator[Any]:
-    """All objects below a prefix, folders' markers among them."""
+    """All objects below a prefix, folders' markers among them.
+
+    Of the whole bucket, not what the service keeps there for itself.
+    """
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     for page in pages:
-        yield from page.get("Contents", [])
+        for item in page.get("Contents", []):
+            if prefix or not item["Key"].startswith(RESERVED):
+                yield item
 
 
 def search(

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from taccuino.storage.snapshots import RESERVED
+
 from .copying import Source, copy
 from .deleting import delete_each
 from .errors import CallError
@@ -77,6 +79,8 @@ def deleted_files(
     newest: dict[str, Any] = {}
     complete = True
     for item in _entries(client, bucket, prefix):
+        if item["Key"].startswith(RESERVED):
+            continue
         if time.monotonic() > end or len(hidden) > _MOST:
             complete = False
             break

@@ -1,0 +1,299 @@
+"""Where a workarea's files are read from and laid: beside the servers' own mounts.
+
+A mount of its own keeps an area there for as long as it is worked on, whether servers come or
+go meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from taccuino.settings import Settings
+from taccuino.storage.mount_client import MountRequest
+from taccuino.storage.mount_plane import workarea
+from taccuino.storage.mount_plane.kernel import MountTable, bind, make_private_directory
+from taccuino.storage.mount_plane.layout import UserPaths, users_directory
+
+from .restic import SnapshotError, error_of
+from .sandbox import AREA, RUN, Sandbox
+
+__all__ = [
+    "Survey",
+    "borrowed",
+    "clear_leftovers",
+    "exists",
+    "finish_folder",
+    "lay_folder",
+    "replaced",
+    "survey",
+]
+
+log = logging.getLogger(__name__)
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_UNFINISHED = ".restoring-"
+_MOUNTS = ".snapshots"
+_CHUNK = 1 << 16
+_SMALLEST = 8 * 1024**2
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All files at a glance.
+
+    ``mark`` changes with any of them (find(1): type, mode, size, times, target). ``entries``
+    are those besides the directories that every area has.
+    """
+
+    mark: str
+    entries: int
+    files: int
+    bytes: int
+
+
+def clear_leftovers(settings: Settings) -> None:
+    """Remove what a daemon that was killed had mounted and laid for itself; blocking."""
+    mounts, areas = settings.mount_plane.directory, settings.workarea.directory
+    assert mounts is not None
+    assert areas is not None
+    for entry in MountTable.read().below(mounts / _MOUNTS):
+        workarea.unmount_patiently(entry.path)
+    for image in areas.glob("*.img.restored"):
+        image.unlink()
+    for directory in areas.glob(".*.restored"):
+        shutil.rmtree(directory, ignore_errors=True)
+    for directory in users_directory(settings).glob("*/restic-run-*"):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def exists(paths: UserPaths) -> bool:
+    """Whether the node has an area of the user's."""
+    return paths.image.exists() or paths.plain_area.exists()
+
+
+@contextlib.asynccontextmanager
+async def borrowed(paths: UserPaths) -> AsyncIterator[Path]:
+    """The user's area, mounted for us; not for two at a time.
+
+    Raises
+    ------
+    SnapshotError
+        If there is none, or it can't be mounted.
+    """
+    async with workarea.lock_of(paths):
+        try:
+            area = await asyncio.to_thread(_borrow, paths)
+        except OSError as error:
+            log.error("%s: %s", paths.image, error)  # noqa: TRY400
+            raise SnapshotError("failed", "The workarea can't be mounted.") from error
+    try:
+        yield area
+    finally:
+        async with workarea.lock_of(paths):
+            await asyncio.to_thread(_give_back, paths, area)
+
+
+def _ours(paths: UserPaths, name: str) -> Path:
+    """A mount point of ours, below the directory that is shared with other mount namespaces.
+
+    A container's copy of a mount elsewhere would stay, and hold the image, when ours goes.
+    """
+    directory = paths.places.with_name(_MOUNTS)
+    make_private_directory(directory)
+    point = directory / paths.root.name / name
+    point.mkdir(parents=True, exist_ok=True)
+    return point
+
+
+def _borrow(paths: UserPaths) -> Path:
+    if not paths.image.exists():
+        if not paths.plain_area.exists():
+            raise SnapshotError("missing", "There is no workarea of yours on this machine.")
+        return paths.plain_area
+    area = _ours(paths, "area")
+    table = MountTable.read()
+    if table.at(area):  # left by a daemon that was killed
+        workarea.unmount_patiently(area)
+    if table.at(paths.workarea):
+        bind(paths.workarea, area)
+    else:
+        workarea.mount_image(paths.image, area)
+    return area
+
+
+def _give_back(paths: UserPaths, area: Path) -> None:
+    if area != paths.plain_area:
+        workarea.unmount_patiently(area)
+        _remove(area)
+
+
+async def survey(area: Path, node: str) -> Survey:
+    """Look at all files; their content is not read.
+
+    Raises
+    ------
+    SnapshotError
+        If that is not possible.
+    """
+    spared = [*("(", "-path", "./cloud_storage", "-o", "-path", "./examples", "-o")]
+    spared += ["-path", "./lost+found", "-o"]
+    spared += ["-path", f"./{_UNFINISHED}*", ")", "-prune", "-o"]
+    words = ["find", ".", "-xdev", "-mindepth", "1", *spared]
+    words += ["-printf", r"%y %s %m %T@ %C@ %P %l\0"]
+    process = await asyncio.create_subprocess_exec(
+        *Sandbox(node, area=area, idle=True).words(words, {"LC_ALL": "C"}),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    mark, entries, files, size, rest = hashlib.sha256(), 0, 0, 0, b""
+    try:
+        while data := await process.stdout.read(_CHUNK):
+            mark.update(data)
+            *records, rest = (rest + data).split(b"\0")
+            for record in records:
+                kind, length, _ = record.split(b" ", 2)
+                if kind == b"f":
+                    files, size = files + 1, size + int(length)
+                entries += not (kind == b"d" and record.split(b" ")[5] == b"local")
+        code = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if code not in (0, 1):  # 1: a file vanished meanwhile
+        raise error_of("failed")
+    return Survey(mark.hexdigest(), entries, files, size)
+
+
+async def lay_folder(area: Path, name: str, uid: int) -> str:
+    """Make the directory that a snapshot is restored into first; its name.
+
+    What an earlier restore left unfinished is removed.
+    """
+    words = f"rm -rf -- {AREA}/{_UNFINISHED}*; mkdir -m 0700 -- {AREA}/{_UNFINISHED}{name}"
+    await _as_user(area, uid, "sh", "-c", words)
+    return f"{_UNFINISHED}{name}"
+
+
+def finish_folder(area: Path, unfinished: str, name: str) -> str:
+    """Give the directory its name, or one with a number; blocking."""
+    root = os.open(area, _DIRECTORY)
+    try:
+        for number in range(1, 1000):
+            final = name if number == 1 else f"{name}-{number}"
+            try:
+                os.stat(final, dir_fd=root, follow_symlinks=False)
+            except FileNotFoundError:
+                os.rename(unfinished, final, src_dir_fd=root, dst_dir_fd=root)
+                return final
+        raise FileExistsError(name)
+    finally:
+        os.close(root)
+
+
+@contextlib.asynccontextmanager
+async def replaced(paths: UserPaths, request: MountRequest) -> AsyncIterator[Path]:
+    """An empty area, which takes the place of the user's when it is filled.
+
+    On an error, and where the daemon is killed, the one that was there stays. What the user
+    made of the examples goes along: no snapshot has it.
+
+    Raises
+    ------
+    SnapshotError
+        If a server has the user's area.
+    """
+    plain = request.quota_bytes is None and not paths.image.exists()
+    new = _plain(paths, "restored") if plain else _ours(paths, "restored")
+    try:
+        await asyncio.to_thread(_lay_new, paths, request, new)
+        yield new
+        if exists(paths):
+            async with borrowed(paths) as old:
+                words = f"[ ! -e {RUN}/examples ] || cp -a {RUN}/examples {AREA}/"
+                await _as_user(new, request.owner, "sh", "-c", words, other=old)
+        async with workarea.lock_of(paths):
+            await asyncio.to_thread(_swap, paths, new)
+    except OSError as error:
+        log.error("%s: %s", new, error)  # noqa: TRY400
+        raise SnapshotError("failed", f"No room could be made for it ({error}).") from error
+    finally:
+        await asyncio.to_thread(_clear_new, paths, new)
+
+
+def _plain(paths: UserPaths, name: str) -> Path:
+    """A directory beside a plain area, on the same disk."""
+    return paths.plain_area.with_name(f".{paths.plain_area.name}.{name}")
+
+
+def _new_image(paths: UserPaths) -> Path:
+    return paths.image.with_suffix(".img.restored")
+
+
+def _lay_new(paths: UserPaths, request: MountRequest, new: Path) -> None:
+    _clear_new(paths, new)
+    new.mkdir(parents=True, exist_ok=True)
+    if new == _plain(paths, "restored"):
+        os.chown(new, request.owner, request.owner)
+        new.chmod(0o700)
+        return
+    image = _new_image(paths)
+    known = workarea.file_system_size(paths.image) if paths.image.exists() else 0
+    size = max(request.quota_bytes or 0, known, _SMALLEST)
+    workarea.make_image(image, request.owner, request.owner, size)
+    workarea.mount_image(image, new)
+
+
+def _swap(paths: UserPaths, new: Path) -> None:
+    table = MountTable.read()
+    if table.at(paths.workarea):
+        raise SnapshotError("failed", "A server has your workarea.")
+    if table.at(new):
+        workarea.unmount_patiently(new)
+        _new_image(paths).replace(paths.image)
+        return
+    before = _plain(paths, "before")
+    shutil.rmtree(before, ignore_errors=True)
+    if paths.plain_area.exists():
+        paths.plain_area.rename(before)
+    new.rename(paths.plain_area)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _clear_new(paths: UserPaths, new: Path) -> None:
+    if MountTable.read().at(new):
+        workarea.unmount_patiently(new)
+    shutil.rmtree(new, ignore_errors=True)
+    _remove(new)
+    _new_image(paths).unlink(missing_ok=True)
+
+
+def _remove(point: Path) -> None:
+    for directory in (point, point.parent):
+        with contextlib.suppress(OSError):  # not there, or another is in it
+            directory.rmdir()
+
+
+async def _as_user(area: Path, uid: int, *words: str, other: Path | None = None) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *Sandbox("local", area=area, uid=uid, run=other).words(words, {}),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    _, said = await process.communicate()
+    if process.returncode:
+        text = said.decode(errors="replace").strip()
+        log.warning("%s: %s", words, text)
+        raise error_of("full" if "No space" in text else "failed")

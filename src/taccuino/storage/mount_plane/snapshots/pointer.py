@@ -1,0 +1,97 @@
+"""The one small object that names a user's newest snapshot: read at each start."""
+
+from __future__ import annotations
+
+import aiohttp
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from yarl import URL
+
+from taccuino.settings import Settings
+from taccuino.storage.mount_plane.credentials import StorageCredentials
+from taccuino.storage.snapshots import PREFIX
+
+from .lineage import Newest
+from .restic import SnapshotError, error_of
+
+__all__ = ["Pointers"]
+
+_KEY = f"{PREFIX}newest.json"
+_SECONDS = 15.0
+_LARGEST = 64 * 1024
+
+
+class Pointers:
+    """Reads and writes users' pointers in their names; keeps connections open."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._endpoint = settings.storage.endpoint or ""
+        self._region = settings.storage.region
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        if self._session:
+            await self._session.close()
+
+    async def get(self, bucket: str, credentials: StorageCredentials) -> Newest | None:
+        """The newest snapshot, if there is one.
+
+        Raises
+        ------
+        SnapshotError
+            If the storage does not say, or what it says can't be read.
+        """
+        status, body = await self._ask("GET", bucket, credentials)
+        if status == 404:
+            return None
+        if status != 200:
+            raise _refusal(status, body)
+        try:
+            return Newest.parse(body)
+        except ValueError as error:
+            raise SnapshotError(
+                "failed", f"What names your newest snapshot ({_KEY}) can't be read: {error}."
+            ) from None
+
+    async def put(self, bucket: str, credentials: StorageCredentials, newest: Newest) -> None:
+        """Name the newest snapshot.
+
+        Raises
+        ------
+        SnapshotError
+            If the storage does not take it.
+        """
+        status, body = await self._ask("PUT", bucket, credentials, newest.as_text())
+        if status != 200:
+            raise _refusal(status, body)
+
+    async def _ask(
+        self, method: str, bucket: str, credentials: StorageCredentials, data: bytes = b""
+    ) -> tuple[int, bytes]:
+        url = f"{self._endpoint}/{bucket}/{_KEY}"
+        request = AWSRequest(method, url, data=data)
+        keys = Credentials(
+            credentials.access_key, credentials.secret_key, credentials.session_token or None
+        )
+        S3SigV4Auth(keys, "s3", self._region).add_auth(request)
+        self._session = self._session or aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=_SECONDS), trust_env=True
+        )
+        try:
+            async with self._session.request(
+                method, URL(url, encoded=True), data=data, headers=dict(request.headers)
+            ) as response:
+                body = b""
+                while len(body) < _LARGEST and (part := await response.content.readany()):
+                    body += part
+                return response.status, body
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            raise error_of("unreachable") from None
+
+
+def _refusal(status: int, body: bytes) -> SnapshotError:
+    if b"QuotaExceeded" in body:
+        return error_of("quota")
+    return error_of("denied" if status in (401, 403, 404) else "unreachable")
