@@ -10,6 +10,7 @@ from pathlib import Path
 NAMES = {
     "start": "click-to-ready of a notebook server, beside plain JupyterHub",
     "storm": "500 users at once on stand-in servers, beside plain JupyterHub",
+    "restart": "a killed hub with 1,000 servers serves again, beside plain JupyterHub",
     "page": "login to a usable JupyterLab and a first output, beside plain JupyterHub",
     "posix": "POSIX operations in cloud_storage, beside ext4",
     "storage": "work in cloud_storage, beside rclone without a cache and s3fs",

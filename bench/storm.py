@@ -69,7 +69,7 @@ def run(rounds: int, users: int = USERS) -> Report:
 
 
 async def _side(hub: object, users: int, seed: int) -> Storm:
-    async with _server() as server:
+    async with stand_in_server() as server:
         opened = hub(server)  # type: ignore[operator]
         running = await asyncio.to_thread(opened.__enter__)
         try:
@@ -79,7 +79,7 @@ async def _side(hub: object, users: int, seed: int) -> Storm:
 
 
 @asynccontextmanager
-async def _server() -> AsyncIterator[str]:
+async def stand_in_server() -> AsyncIterator[str]:
     """The one server that stands for all."""
 
     async def answer(_: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""The two hubs of the storm, each with its real proxy and database, and no engine."""
+"""Two hubs without an engine, each with its real proxy and database."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -67,7 +67,16 @@ class StormHub:
 
     url: str
     token: str
+    own_url: str
+    """Where the hub itself listens, behind its proxy."""
     process: psutil.Process
+    start_again: Callable[[], psutil.Process]
+
+    def restart(self) -> None:
+        """Kill the hub and start it again; does not wait until it serves."""
+        self.process.kill()
+        self.process.wait(10)
+        self.process = self.start_again()
 
     def make_users(self, names: list[str]) -> dict[str, str]:
         """Users without a server; a token of each one's own, as a login gives one."""
@@ -87,15 +96,17 @@ class StormHub:
 @contextmanager
 def plain(server: str) -> Iterator[StormHub]:
     """JupyterHub with its defaults and configurable-http-proxy."""
-    port = free_port()
+    port, hub_port = free_port(), free_port()
     environment = {
         "STORM_PORT": str(port),
-        "STORM_HUB_PORT": str(free_port()),
+        "STORM_HUB_PORT": str(hub_port),
         "STORM_PROXY_API_PORT": str(free_port()),
         "STORM_PROXY": str(proxy_program()),
     }
-    with _directory() as directory, _hub(directory, _PLAIN, port, server, environment) as hub:
-        yield hub
+    with _directory() as directory:
+        where = (f"http://127.0.0.1:{port}", f"http://127.0.0.1:{hub_port}")
+        with _hub("jupyterhub", directory, _PLAIN, where, server, environment) as hub:
+            yield hub
 
 
 @contextmanager
@@ -122,9 +133,13 @@ def own(server: str) -> Iterator[StormHub]:
         file = directory / "settings.json"
         file.write_text(json.dumps(settings.model_dump(mode="json")))
         edge.prepare(settings)
-        stack.enter_context(_running(edge.edge_command(settings), directory, "edge", {}))
+        begin = partial(_begin, edge.edge_command(settings), directory, "edge", {})
+        stack.enter_context(_running(begin()))
         environment = {"TACCUINO_SETTINGS": str(file)}
-        yield stack.enter_context(_hub(directory, _OWN, settings.port, server, environment))
+        where = (f"http://127.0.0.1:{settings.port}", f"http://127.0.0.1:{settings.hub.port}")
+        yield stack.enter_context(
+            _hub("taccuino.hub", directory, _OWN, where, server, environment)
+        )
 
 
 @contextmanager
@@ -138,7 +153,12 @@ def _directory() -> Iterator[Path]:
 
 @contextmanager
 def _hub(
-    directory: Path, config: str, port: int, server: str, environment: dict[str, str]
+    module: str,
+    directory: Path,
+    config: str,
+    where: tuple[str, str],
+    server: str,
+    environment: dict[str, str],
 ) -> Iterator[StormHub]:
     (directory / "jupyterhub_config.py").write_text(config)
     token = secrets.token_hex(16)
@@ -147,31 +167,42 @@ def _hub(
         "STORM_SERVER": server,
         "STORM_BENCH": str(Path(__file__).parents[1]),
     }
-    command = [sys.executable, "-m", "jupyterhub", "-f", "jupyterhub_config.py"]
-    with _running(command, directory, "hub", environment | own_part) as process:
-        hub = StormHub(f"http://127.0.0.1:{port}", token, psutil.Process(process.pid))
-        _wait(hub, process, directory / "hub.log")
+    command = [sys.executable, "-m", module, "-f", "jupyterhub_config.py"]
+    begin = partial(_begin, command, directory, "hub", environment | own_part)
+    url, own_url = where
+    hub = StormHub(url, token, own_url, begin(), begin)
+    try:
+        _wait(hub, directory / "hub.log")
         yield hub
+    finally:
+        _end(hub.process)
+
+
+def _begin(
+    command: list[str], directory: Path, name: str, environment: dict[str, str]
+) -> psutil.Process:
+    with (directory / f"{name}.log").open("ab") as log:
+        return psutil.Popen(
+            command, cwd=directory, env=os.environ | environment, stdout=log, stderr=log
+        )
 
 
 @contextmanager
-def _running(
-    command: list[str], directory: Path, name: str, environment: dict[str, str]
-) -> Iterator[subprocess.Popen[bytes]]:
-    with (directory / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=directory, env=os.environ | environment, stdout=log, stderr=log
-        )
+def _running(process: psutil.Process) -> Iterator[None]:
     try:
-        yield process
+        yield
     finally:
-        process.terminate()
-        process.wait(60)
+        _end(process)
 
 
-def _wait(hub: StormHub, process: subprocess.Popen[bytes], log: Path) -> None:
+def _end(process: psutil.Process) -> None:
+    process.terminate()
+    process.wait(60)
+
+
+def _wait(hub: StormHub, log: Path) -> None:
     deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
+    while hub.process.is_running() and time.monotonic() < deadline:
         try:
             # The proxy answers for a hub that is not there yet.
             if requests.get(f"{hub.url}/hub/api/", timeout=2).ok:

@@ -1,4 +1,4 @@
-"""Spawners that make nothing: all servers are one small web server. For the storm."""
+"""Spawners that make nothing: all servers are one small web server."""
 
 from __future__ import annotations
 
@@ -13,10 +13,24 @@ from taccuino.engines.progress import StartProgress
 ADDRESS = os.environ["STORM_SERVER"]
 
 
-class PlainStandIn(Spawner):
-    """As plain as a spawner can be."""
+class Remembered:
+    """Knows after a restart of the hub whether its server was started."""
 
     running = False
+
+    def get_state(self) -> dict[str, Any]:
+        """What a hub that starts again must know."""
+        state: dict[str, Any] = super().get_state()  # type: ignore[misc]
+        return {**state, "running": self.running}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a server that ran before the hub did."""
+        super().load_state(state)  # type: ignore[misc]
+        self.running = state.get("running", False)
+
+
+class PlainStandIn(Remembered, Spawner):
+    """As plain as a spawner can be."""
 
     async def start(self) -> str:
         """The one server's address."""
@@ -32,10 +46,8 @@ class PlainStandIn(Spawner):
         self.running = False
 
 
-class OwnStandIn(PodmanSpawner):
+class OwnStandIn(Remembered, PodmanSpawner):
     """Taccuino's own spawner with its queue, phases and admission; only nothing is made."""
-
-    running = False
 
     async def _attempt(self, progress: StartProgress) -> str:
         for phase in ("storage", "container", "jupyter", "ready"):

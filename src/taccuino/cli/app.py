@@ -39,6 +39,7 @@ def _root(
 
 for command in (
     service.up,
+    service.upgrade,
     service.down,
     service.status,
     service.check,

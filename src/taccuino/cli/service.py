@@ -1,4 +1,4 @@
-"""``taccuino up``, ``down``, ``status``, ``check``, ``logs`` and ``hub``."""
+"""``taccuino up``, ``upgrade``, ``down``, ``status``, ``check``, ``logs`` and ``hub``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from taccuino import local
 from taccuino.errors import Fault, ServiceError, SettingsError
 from taccuino.settings import Settings
 
-__all__ = ["check", "down", "hub", "logs", "status", "up"]
+__all__ = ["check", "down", "hub", "logs", "status", "up", "upgrade"]
 
 _console = Console(highlight=False, soft_wrap=True)
 
@@ -51,6 +51,18 @@ def up(
         lines.append(f"{account['username']:<8} {account['password']}   {role}")
     title = f"{settings.name} is ready after {time.monotonic() - began:.0f} s"
     _console.print(Panel.fit("\n".join(lines), title=title, padding=(1, 2)))
+
+
+def upgrade() -> None:
+    """Bring the running service to the code and settings that are there now.
+
+    Notebook servers run on. New ones are refused for a moment, what changed is restarted in
+    order, the hub last, and the service is tried afterwards.
+    """
+    _as_root("upgrade")
+    began = time.monotonic()
+    settings = local.upgrade(Settings.load(), _say)
+    _console.print(f"{settings.name} is upgraded after {time.monotonic() - began:.0f} s")
 
 
 def down(
@@ -149,5 +161,5 @@ def hub() -> None:
     resolved = settings.state_dir / "settings.json"
     if resolved.is_file():
         os.environ["TACCUINO_SETTINGS"] = str(resolved)
-    command = [sys.executable, "-m", "jupyterhub", "-f", str(config)]
+    command = [sys.executable, "-m", "taccuino.hub", "-f", str(config)]
     os.execv(command[0], command)  # noqa: S606

@@ -51,6 +51,7 @@ def notebook_environment(
         "TACCUINO_STORAGE_FAULTS": json.dumps(list(attachment.faults)),
         **({"TACCUINO_FRONT_END": json.dumps(dict(front_end))} if front_end else {}),
         "TACCUINO_SPARE_KERNEL": str(int(settings.engine.spare_kernel)),
+        "TACCUINO_TOKEN_CACHE_SECONDS": str(settings.hub.token_cache_seconds),
         # Seconds; at JupyterHub's own 300, the hub could miss a short idle limit.
         "JUPYTERHUB_ACTIVITY_INTERVAL": str(min(300, settings.culling.idle_seconds // 2)),
     }

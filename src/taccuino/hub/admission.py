@@ -11,6 +11,7 @@ from typing import Any
 
 from tornado import web
 
+from taccuino.draining import draining
 from taccuino.engines.admission import (
     RESOURCES,
     Cause,
@@ -30,6 +31,7 @@ __all__ = ["Admission", "NoRoom", "expectation"]
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = (30, 3600)
+_PAUSE_SECONDS = 20
 
 
 class NoRoom(web.HTTPError):
@@ -62,8 +64,11 @@ class Admission:
         Raises
         ------
         NoRoom
-            With what is short, and when there may be room.
+            With what is short, and when there may be room; also while the service is updated.
         """
+        if pause := draining(self._settings.state_dir):
+            ADMISSION_REFUSALS.labels("draining").inc()
+            raise NoRoom(pause.message, _PAUSE_SECONDS)
         active = _active(users)
         demand = self._demand(active, memory)
         short = shortage(read_node(self._settings), demand, self._settings.admission)

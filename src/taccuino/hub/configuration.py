@@ -20,6 +20,7 @@ from taccuino.settings import Settings
 from taccuino.storage.pages.places import places_of
 
 from .admission import Admission
+from .application import HubRouteTable
 from .database import HubDatabase
 from .handlers.ready import ReadyHandler
 from .handlers.server_requests import HubAuthenticator
@@ -72,6 +73,7 @@ def configure(c: Any, settings: Settings) -> None:
     iam.configure(c, settings)
     c.JupyterHub.authenticator_class = HubAuthenticator
     edge.configure(c, settings)
+    c.JupyterHub.proxy_class = HubRouteTable
     engines.configure(c, settings)
     c.NotebookSpawner.storage = lambda spawner: HubStorage(backend, spawner.user)
     pool = warm_pool(settings, backend)
@@ -104,10 +106,9 @@ def _configure_lifetimes(c: Any) -> None:
     # Servers and routes live on while the hub restarts.
     hub.cleanup_servers = False
     hub.cleanup_proxy = False
-    # A hub that starts answers after a second at most and looks at the servers meanwhile. One
-    # that it can't reach is given ten minutes before it counts as gone: plain JupyterHub
-    # removes healthy servers when it restarts during a short fault of the network. No start
-    # waits so long: our spawner returns once the server answers.
+    # For who runs plain JupyterHub with this configuration, which stops servers that it can't
+    # reach: it answers after a second and gives them ten minutes. No start waits so long, as
+    # our spawner returns once the server answers.
     hub.init_spawners_timeout = 1
     c.Spawner.http_timeout = 600
     # Starts are cheap, and waiting in line costs more: of 500 starts at once, 475 were

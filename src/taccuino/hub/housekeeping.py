@@ -17,6 +17,8 @@ from taccuino.engines.warm import WarmPool
 from taccuino.errors import TaccuinoError
 from taccuino.settings import Settings
 
+from .application import all_servers_known
+from .revocation import Revocations
 from .storage import HubStorage, StorageBackend
 
 __all__ = ["active_spawners", "start_housekeeping"]
@@ -41,6 +43,7 @@ def start_housekeeping(
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
+    Revocations(lambda: JupyterHub.instance().users).watch()
     task = loop.create_task(_keep_house(settings, backend, pool, begin))
     _running.add(task)
     task.add_done_callback(_running.discard)
@@ -55,8 +58,9 @@ async def _keep_house(
     while True:
         # Soon after a start, which may follow a crash, and then from time to time.
         await asyncio.sleep(_EVERY_SECONDS if app.http_server else _WHILE_STARTING_SECONDS)
-        if app.http_server is None:  # not all servers that run are known yet
+        if app.http_server is None:
             continue
+        await all_servers_known(app)
         if not begun:
             begin(app)
             begun = True

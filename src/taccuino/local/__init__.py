@@ -18,6 +18,7 @@ from .sites import site_of
 from .status import status
 from .supervision import log_tail
 from .supervisor_config import log_file
+from .upgrade import upgrade
 
 __all__ = [
     "Service",
@@ -34,6 +35,7 @@ __all__ = [
     "site_of",
     "status",
     "up",
+    "upgrade",
     "warnings",
     "write_podman_files",
 ]

@@ -24,7 +24,16 @@ from .services import service_names, services_of
 from .sites import down_sites, up_sites
 from .supervision import Supervision
 
-__all__ = ["Report", "down", "purge", "up"]
+__all__ = [
+    "Report",
+    "down",
+    "exclusive",
+    "image_tasks",
+    "prepared",
+    "purge",
+    "start_task",
+    "up",
+]
 
 Report = Callable[[str], None]
 """Takes a line about what was done, for a person."""
@@ -57,24 +66,36 @@ def up(settings: Settings, report: Report, *, image: bool = True) -> Settings:
     ServiceError
         If a service can't be started.
     """
-    resolved = resolve(settings)
-    if faults := [fault for fault in check(resolved) if fault.mend]:
-        raise SettingsError("this machine", faults)
+    resolved = prepared(settings)
     supervision = Supervision(resolved.state_dir)
-    with _exclusive(resolved.state_dir):
+    with exclusive(resolved.state_dir):
         services = services_of(resolved)
         supervision.apply(services)
-        tasks = [_start_task(supervision, service, report) for service in services]
+        tasks = [start_task(supervision, service, report) for service in services]
         if not resolved.local.sites:
-            if image and any(offer.reference == BASE_IMAGE for offer in resolved.images):
-                tasks.append(_image_task(resolved, report))
-            tasks.append(_front_end_task(resolved, report))
+            tasks += image_tasks(resolved, report, build=image)
         run_in_order(tasks)
         up_sites(resolved, report, image=image)
     return resolved
 
 
-def _start_task(supervision: Supervision, service: Service, report: Report) -> Task:
+def prepared(settings: Settings) -> Settings:
+    """The resolved settings of a machine that can run the instance.
+
+    Raises
+    ------
+    SettingsError
+        If it can't.
+    """
+    resolved = resolve(settings)
+    if faults := [fault for fault in check(resolved) if fault.mend]:
+        raise SettingsError("this machine", faults)
+    return resolved
+
+
+def start_task(supervision: Supervision, service: Service, report: Report) -> Task:
+    """Start a service, or restart it if it does not run as it is described; wait for it."""
+
     def start(given_up: Callable[[], bool]) -> None:
         began = time.monotonic()
         service.prepare()
@@ -93,19 +114,20 @@ def _start_task(supervision: Supervision, service: Service, report: Report) -> T
     return Task(service.name, start, service.after)
 
 
-def _image_task(settings: Settings, report: Report) -> Task:
-    def build(_: Callable[[], bool]) -> None:
+def image_tasks(settings: Settings, report: Report, *, build: bool = True) -> list[Task]:
+    """Build the base image, if it is offered and its recipe changed; export the front ends."""
+
+    def base_image(_: Callable[[], bool]) -> None:
         ensure_base_image(settings, report)
 
-    # Not before the engine: its start may empty podman's run directory.
-    return Task("base-image", build, after=("engine",))
-
-
-def _front_end_task(settings: Settings, report: Report) -> Task:
     def export(_: Callable[[], bool]) -> None:
         export_front_ends(settings, report)
 
-    return Task("front-ends", export, after=("engine", "base-image"))
+    tasks = [Task("front-ends", export, after=("engine", "base-image"))]
+    if build and any(offer.reference == BASE_IMAGE for offer in settings.images):
+        # Not before the engine: its start may empty podman's run directory.
+        tasks.append(Task("base-image", base_image, after=("engine",)))
+    return tasks
 
 
 def down(settings: Settings, report: Report) -> None:
@@ -125,7 +147,7 @@ def down(settings: Settings, report: Report) -> None:
         return
     make_directories(state)
     supervision = Supervision(state)
-    with _exclusive(state):
+    with exclusive(state):
         down_sites(settings, report)
         if not settings.local.sites:
             supervision.stop("hub")
@@ -164,13 +186,14 @@ def purge(settings: Settings, report: Report) -> None:
 
 
 @contextlib.contextmanager
-def _exclusive(state_dir: Path) -> Iterator[None]:
-    """Keep a second ``up`` or ``down`` of the same instance out."""
+def exclusive(state_dir: Path) -> Iterator[None]:
+    """Keep a second ``up``, ``upgrade`` or ``down`` of the same instance out."""
     with (state_dir / "supervisor/lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ServiceError(
-                f"another `taccuino up` or `down` works on {state_dir}; wait until it ends"
+                f"another `taccuino up`, `upgrade` or `down` works on {state_dir}; "
+                "wait until it ends"
             ) from None
         yield

@@ -152,7 +152,7 @@ def hub_service(settings: Settings) -> Service:
     config = package / "hub/jupyterhub_config.py"
     return Service(
         name="hub",
-        command=(sys.executable, "-m", "jupyterhub", "-f", str(config)),
+        command=(sys.executable, "-m", "taccuino.hub", "-f", str(config)),
         directory=settings.state_dir / "hub",
         after=(
             "ceph-mon",

@@ -22,7 +22,7 @@ from .namespaces import SiteNetwork, ensure_networks, remove_networks
 from .resolve import resolved_file
 from .secret_files import sites_secret
 
-__all__ = ["down_sites", "site_of", "sites_of", "up_sites"]
+__all__ = ["down_sites", "site_of", "sites_of", "up_sites", "upgrade_sites"]
 
 _PORTS_OF_A_SITE = 10
 _UIDS_OF_A_SITE = 1_000_000_000
@@ -92,12 +92,26 @@ def up_sites(shared: Settings, report: Report, *, image: bool = True) -> None:
     """
     if shared.local.namespaces:
         ensure_networks(SiteNetwork(shared.port), len(shared.local.sites))
+    _each(shared, ["up"] if image else ["up", "--no-image"], report)
+
+
+def upgrade_sites(shared: Settings, report: Report) -> None:
+    """Upgrade each site, one after the other, so that the others serve meanwhile.
+
+    Raises
+    ------
+    ServiceError
+        If one does not work afterwards; the sites after it are left as they are.
+    """
+    _each(shared, ["upgrade"], report)
+
+
+def _each(shared: Settings, arguments: list[str], report: Report) -> None:
     for site in sites_of(shared):
         file = _settings_file(shared, site.site)
         file.parent.mkdir(parents=True, exist_ok=True)
         site.save(file)
-        options = [] if image else ["--no-image"]
-        _run(shared, site.site, ["up", *options], report, _UP_SECONDS)
+        _run(shared, site.site, arguments, report, _UP_SECONDS)
 
 
 def down_sites(shared: Settings, report: Report) -> None:

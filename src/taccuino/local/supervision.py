@@ -76,6 +76,7 @@ class Supervision:
         self._directory = state_dir / "supervisor"
         self._config = self._directory / "supervisord.conf"
         self._commands = self._directory / "commands.json"
+        self._changed: set[str] = set()
 
     def running(self) -> bool:
         """Whether supervisord answers."""
@@ -93,7 +94,7 @@ class Supervision:
         ]
 
     def apply(self, services: Sequence[Service]) -> None:
-        """Have supervisord know exactly these services; what is unchanged keeps running.
+        """Have supervisord know exactly these services; what is there keeps running.
 
         Starts supervisord if it does not run, and ends what a killed one left.
 
@@ -116,16 +117,17 @@ class Supervision:
             self._launch()
             return
         added, changed, removed = self._call("reloadConfig")[0]
-        for name in (*changed, *removed):
-            self._call("stopProcessGroup", name)
-            self._call("removeProcessGroup", name)
-        for name in (*added, *changed):
+        for name in removed:
+            self._remove(name)
+        for name in added:
             self._call("addProcessGroup", name)
+        # These run on as they are until it is their turn.
+        self._changed = set(changed)
 
     def is_current(self, service: Service) -> bool:
         """Whether a service runs as it is described now."""
         state = self._state(service.name)
-        if state.state not in {"running", "starting"}:
+        if service.name in self._changed or state.state not in {"running", "starting"}:
             return False
         return self._started(service).is_file() and (
             self._started(service).read_text() == service.fingerprint()
@@ -134,6 +136,10 @@ class Supervision:
     def start(self, service: Service) -> None:
         """Start a service, or restart it; does not wait until it is ready."""
         self._started(service).unlink(missing_ok=True)
+        if service.name in self._changed:
+            self._remove(service.name)
+            self._call("addProcessGroup", service.name)
+            self._changed.discard(service.name)
         if self._state(service.name).state in {"running", "starting", "backoff", "stopping"}:
             self._call("stopProcess", service.name)
         self._call("startProcess", service.name, False)
@@ -180,6 +186,10 @@ class Supervision:
             raise ServiceError(
                 f"{service.name} {what}; the end of {log}:\n{log_tail(log) or '(empty)'}"
             )
+
+    def _remove(self, name: str) -> None:
+        self._call("stopProcessGroup", name)
+        self._call("removeProcessGroup", name)
 
     def stop(self, name: str) -> None:
         """Stop a service and wait until it ended; nothing if it does not run."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
+import json
 import os
 import secrets
 from pathlib import Path
 from typing import Any
 
 import tornado.web
+from jupyter_server.auth.decorator import allow_unauthenticated
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 
@@ -48,6 +51,29 @@ class _KeepaliveHandler(APIHandler):
     async def post(self) -> None:
         self.set_status(204)
         self.finish()
+
+
+class _RevokedHandler(tornado.web.RequestHandler):
+    # Not of Jupyter's kind: those ask the hub who is there, which may be about to end.
+    hub_auth: Any
+
+    def initialize(self, hub_auth: Any) -> None:
+        self.hub_auth = hub_auth
+
+    @allow_unauthenticated
+    def post(self) -> None:
+        """Refuse ``{"tokens": [id]}`` from now on: the hub says so, with the server's token."""
+        token = self.request.headers.get("Authorization", "").removeprefix("token ")
+        if not hmac.compare_digest(token.encode(), self.hub_auth.api_token.encode()):
+            raise tornado.web.HTTPError(403)
+        try:
+            ids = json.loads(self.request.body)["tokens"]
+        except (ValueError, TypeError, KeyError):
+            ids = None
+        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+            raise tornado.web.HTTPError(400)
+        self.hub_auth.forget(ids)
+        self.set_status(204)
 
 
 class _Copies:
@@ -141,6 +167,10 @@ def load_jupyter_server_extension(serverapp: Any) -> None:
             (url_path_join(base, "copies/([0-9a-f]+)"), _SharedHandler, copies),
         ],
     )
+    hub_auth = getattr(serverapp.identity_provider, "hub_auth", None)
+    if hasattr(hub_auth, "forget"):  # not in a trial without a hub
+        revoked = (url_path_join(base, "revoked"), _RevokedHandler, {"hub_auth": hub_auth})
+        serverapp.web_app.add_handlers(".*$", [revoked])
     ignore_background_requests(serverapp)
 
 

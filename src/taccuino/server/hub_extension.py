@@ -8,21 +8,47 @@ import os
 import random
 from typing import Any
 
-from jupyterhub.singleuser.extension import JupyterHubSingleUser
+from jupyterhub._version import __version__, _check_version
+from jupyterhub.singleuser.extension import (
+    JupyterHubIdentityProvider,
+    JupyterHubSingleUser,
+    fetch,
+)
+from tornado.web import HTTPError
+from traitlets import default
 
-__all__ = ["NotebookServer"]
+from .hub_auth import HubAuth
+
+__all__ = ["NotebookIdentityProvider", "NotebookServer"]
 
 _REST_SECONDS = 4.0
+_LONGEST_PAUSE = 60.0
 _SPREAD = 0.05
 """Of the time between two reports of activity, what servers that start together differ by."""
+
+
+class NotebookIdentityProvider(JupyterHubIdentityProvider):
+    """JupyterHub's own, over `HubAuth`."""
+
+    @default("hub_auth")
+    def _outliving_hub_auth(self) -> HubAuth:
+        return HubAuth(parent=self)
+
+    async def get_user(self, handler: Any) -> Any:
+        """Whom the request is from; see `HubAuth`."""
+        try:
+            return await super().get_user(handler)
+        except HTTPError:
+            handler.current_user = None  # the error's page asks for it
+            raise
 
 
 class NotebookServer(JupyterHubSingleUser):
     """Upstream's extension; what it asks of the hub as it starts is put off until it is up.
 
     The hub knows already that the server is starting: it need not answer before the server
-    does. As upstream's does, the server ends if the hub cannot be reached within a minute.
-    Asking takes an HTTP client, whose import would hold up the first page, and those of a whole
+    does, and a hub that is away is no reason to end, as upstream's does after a minute. Asking
+    takes an HTTP client, whose import would hold up the first page, and those of a whole
     class at once everybody's: `_rest`.
     """
 
@@ -46,6 +72,9 @@ class NotebookServer(JupyterHubSingleUser):
         for trait in ("keyfile", "certfile", "client_ca"):
             setattr(auth, trait, os.environ.get(f"JUPYTERHUB_SSL_{trait.upper()}", ""))
         super().load_config_file()
+        # What tells users apart while the hub is away.
+        self.config.ServerApp.identity_provider_class = NotebookIdentityProvider
+        self.serverapp.update_config(self.config)
 
     async def check_hub_version(self) -> None:
         """Nothing yet: upstream waits for this before the server listens."""
@@ -66,7 +95,18 @@ class NotebookServer(JupyterHubSingleUser):
 
     async def _check_version(self) -> None:
         await self._rest()
-        await super().check_hub_version()
+        pause = 2.0
+        while True:
+            try:
+                answer = await fetch(self.hub_auth.api_url, **self.hub_http_client_opts)
+            except Exception as error:  # noqa: BLE001 - whatever keeps it from answering
+                self.log.warning("The hub does not answer, asked for its version: %r", error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                version = answer.headers.get("X-JupyterHub-Version")
+                _check_version(version, __version__, self.log)
+                return
 
     async def _rest(self) -> None:
         spread = _SPREAD * self.hub_activity_interval

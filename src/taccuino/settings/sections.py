@@ -64,6 +64,9 @@ class HubSettings(Section):
     server_api_url: str | None = None
     """The hub's API as notebook servers reach it. Default: through the edge, at the gateway
     of each server's network."""
+    token_cache_seconds: int = Field(default=300, ge=1)
+    """For how long a notebook server takes the hub's word about a login before it asks again.
+    While the hub is away it goes on with what the hub said last, for a day at most."""
     metrics_public: bool = True
     """Whether ``/hub/metrics`` answers without a token."""
     admin_users: list[str] = []

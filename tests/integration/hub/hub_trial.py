@@ -80,7 +80,7 @@ class Hub:
         }
         with (self.directory / "hub.log").open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "jupyterhub", "-f", "jupyterhub_config.py"],
+                [sys.executable, "-m", "taccuino.hub", "-f", "jupyterhub_config.py"],
                 cwd=self.directory,
                 env=environment,
                 stdout=log,

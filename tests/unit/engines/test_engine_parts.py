@@ -73,6 +73,7 @@ def test_environment() -> None:
         "TACCUINO_OIDC_PROFILE": "infncloud",
         "TACCUINO_STORAGE_FAULTS": '["No \\u00abscratch\\u00bb."]',
         "TACCUINO_SPARE_KERNEL": "1",
+        "TACCUINO_TOKEN_CACHE_SECONDS": "300",
         "JUPYTERHUB_ACTIVITY_INTERVAL": "300",
     }
 

@@ -25,11 +25,20 @@ class ReadyHandler(BaseHandler):
         return "application/json"
 
     async def get(self) -> None:
-        """Answer ``{"ready": ..., "checks": {name: {"state", "latency_ms", "message"}}}``."""
+        """Answer ``{"ready", "starting", "checks": {name: {"state", "latency_ms"}}}``.
+
+        A check that failed has a ``message``. ``starting`` is how many servers start,
+        those that wait for their turn included.
+        """
         report = await self.readiness.report()
         self.set_status(200 if report.ready else 503)
         self.set_header("Cache-Control", "no-store")
-        self.finish(report.as_json())
+        starting = sum(
+            spawner.pending == "spawn"
+            for user in self.users.values()
+            for spawner in user.spawners.values()
+        )
+        self.finish({**report.as_json(), "starting": starting})
 
     async def head(self) -> None:
         """Answer as ``get`` does, with no body."""
