@@ -68,6 +68,8 @@ class StormHub:
     url: str
     token: str
     process: psutil.Process
+    proxy: psutil.Process | None = None
+    """The proxy's, where the hub did not start it."""
 
     def make_users(self, names: list[str]) -> dict[str, str]:
         """Users without a server; a token of each one's own, as a login gives one."""
@@ -122,9 +124,12 @@ def own(server: str) -> Iterator[StormHub]:
         file = directory / "settings.json"
         file.write_text(json.dumps(settings.model_dump(mode="json")))
         edge.prepare(settings)
-        stack.enter_context(_running(edge.edge_command(settings), directory, "edge", {}))
+        command = edge.edge_command(settings)
+        process = stack.enter_context(_running(command, directory, "edge", {}))
         environment = {"TACCUINO_SETTINGS": str(file)}
-        yield stack.enter_context(_hub(directory, _OWN, settings.port, server, environment))
+        hub = stack.enter_context(_hub(directory, _OWN, settings.port, server, environment))
+        hub.proxy = psutil.Process(process.pid)
+        yield hub
 
 
 @contextmanager
