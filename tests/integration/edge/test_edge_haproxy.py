@@ -454,3 +454,14 @@ async def test_five_thousand_routes(running: Edge, http: ClientSession) -> None:
         f"\n5,000 routes in {every:.2f} s; one more {one * 1e3:.1f} ms; all read {read:.3f} s"
     )
     assert await who(http, f"{running.url}/user/u4999/") == "alice"
+    # What was changed in the midst of the file is what a new HAProxy reads.
+    other = await running.upstream("other")
+    await routes.add_route("/user/u7/", other.url, {"user": "u7"})
+    await routes.delete_route("/user/u3/")
+    before = await routes.get_all_routes()
+    await running.restart()
+    assert await routes.get_all_routes() == await running.routes().get_all_routes() == before
+    assert len(before) == 5000
+    assert await who(http, f"{running.url}/user/u7/") == "other"
+    assert await who(http, f"{running.url}/user/last/") == "alice"
+    assert await who(http, f"{running.url}/user/u3/") == "hub"
