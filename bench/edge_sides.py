@@ -22,6 +22,7 @@ from taccuino.errors import ServiceError
 from taccuino.settings import Settings
 
 from .plain_hub import free_port, proxy_program
+from .stand_in import address
 
 START_SECONDS = 30.0
 
@@ -40,19 +41,21 @@ class EdgeSide:
         processes = [self.process, *self.process.children(recursive=True)]
         return sum(sum(process.cpu_times()[:2]) for process in processes)
 
-    async def fill(self, first: int, last: int, target: str) -> None:
+    async def fill(self, first: int, last: int, server: int) -> None:
         """Add the routes of users ``bench<first>`` up to, and without, ``bench<last>``."""
-        await asyncio.gather(
-            *(self._add(f"bench{number}", target) for number in range(first, last))
+        adding = (
+            self._add(f"bench{number}", address(server, number))
+            for number in range(first, last)
         )
+        await asyncio.gather(*adding)
 
-    async def time_additions(self, count: int, target: str) -> list[float]:
+    async def time_additions(self, count: int, server: int) -> list[float]:
         """Add routes one after the other, then remove them: the seconds of each addition."""
         seconds = []
         names = [f"one-more{number}" for number in range(count)]
         for name in names:
             began = time.perf_counter()
-            await self._add(name, target)
+            await self._add(name, address(server))
             seconds.append(time.perf_counter() - began)
         for name in names:
             await self.proxy.delete_route(f"/user/{name}/")

@@ -17,7 +17,7 @@ from rich.console import Console
 from .open_loop import Load, drive, mixed, moments
 from .report import Bar, Listing, percentile
 from .scale_sites import MEANING, SHARES, Sites, running
-from .stand_in import stand_in
+from .stand_in import address, stand_in
 
 ROUNDS = 1
 SITES = (1, 2)
@@ -64,10 +64,10 @@ class Measured:
 def run(rounds: int) -> Listing:
     """Measure one site and two, with each number of servers."""
     report = Listing("scale", head=HEAD)
-    with stand_in() as server:
+    with stand_in() as port:
         for number in range(rounds):
             for sites in SITES:
-                asyncio.run(_measure(report, sites, server, seed=number))
+                asyncio.run(_measure(report, sites, address(port), seed=number))
     return report
 
 

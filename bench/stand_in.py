@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,8 +87,10 @@ class StandIn(asyncio.Protocol):
     """One connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Begin; for nobody but this machine."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+        if not transport.get_extra_info("sockname")[0].startswith("127."):
+            self._transport.abort()
         self._buffer = bytearray()
         self._upgraded = False
 
@@ -109,22 +112,30 @@ class StandIn(asyncio.Protocol):
                 self._transport.close()
 
 
+def address(port: int, number: int = 0) -> str:
+    """An address for each of 65,536 servers: in service, each has its own."""
+    return f"http://127.1.{number >> 8}.{number & 255}:{port}"
+
+
 @contextmanager
-def stand_in() -> Iterator[str]:
-    """Run one as a process of its own; its address."""
+def stand_in() -> Iterator[int]:
+    """Run one as a process of its own; its port, at all addresses of 127.0.0.0/8."""
     command = [sys.executable, "-m", "bench.stand_in"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        yield int(process.stdout.readline())
     finally:
         process.terminate()
         process.wait(10)
 
 
 async def _serve() -> None:
+    # A proxy keeps a connection for each route.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(StandIn, "127.0.0.1", 0, backlog=4096)
+    server = await loop.create_server(StandIn, "0.0.0.0", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

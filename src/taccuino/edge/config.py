@@ -166,6 +166,10 @@ def _global(settings: Settings, user: str | None) -> str:
         # A request's line and headers fit into one buffer (less 1 KiB), in 101 lines.
         "tune.bufsize 16384",
         "tune.http.maxhdr 101",
+        # Connections to notebook servers that wait for the next request, below: they may take
+        # this part of the open files (of 100), and make way as soon as it is exceeded.
+        "tune.pool-low-fd-ratio 60",
+        "tune.pool-high-fd-ratio 70",
     ]
     if user:
         chroot = _path("state_dir", chroot_directory(settings))
@@ -399,7 +403,9 @@ def _backends(settings: Settings, peer_secret: str) -> str:
         # The map's value is address:port, where an IPv6 address has colons of its own.
         "http-request set-dst var(txn.route),field(-2,:,0)",
         "http-request set-dst-port var(txn.route),field(-1,:)",
-        "server any 0.0.0.0:0",
+        # To HAProxy all notebook servers are one: left to itself it keeps no more connections
+        # that wait than were in use at once, and makes one anew for almost each request.
+        f"server any 0.0.0.0:0 pool-low-conn {settings.edge.max_connections}",
     ]
     parts = []
     backends = {"hub": ("hub", lines_hub), "servers": ("servers", lines_server)}

@@ -8,7 +8,6 @@ import random
 import socket
 import time
 from collections import Counter
-from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -22,7 +21,7 @@ from bench.report import Bar, Listing, percentile
 from bench.scale import HEAD, LIMIT_SECONDS, Measured, lines, most
 from bench.scale import bars as scale_bars
 from bench.scale_sites import MEANING, SHARES
-from bench.stand_in import LONGEST_MESSAGE, stand_in
+from bench.stand_in import LONGEST_MESSAGE, address, stand_in
 
 
 @pytest.mark.parametrize(
@@ -182,8 +181,8 @@ def test_a_listing_says_its_bars_and_its_table() -> None:
 
 
 async def test_the_stand_in_answers_as_servers_do() -> None:
-    with stand_in() as url:
-        port = urlsplit(url).port
+    with stand_in() as port:
+        url = address(port, 300)
 
         def http() -> None:
             with requests.Session() as session:
