@@ -13,23 +13,36 @@ from pathlib import Path
 from .stand_in import LONGEST_MESSAGE
 
 CONNECTIONS = 64
-"""At the same time, of HTTP as of websockets."""
+"""At the same time, of HTTP as of websockets: of all users, so many are busy."""
 
 HEADERS = {
-    # What a JupyterLab page sends with each request, as far as a proxy looks at it.
+    # What Chromium sends with JupyterLab's requests.
     "Accept": "*/*",
+    "Accept-Language": "en-GB,en;q=0.9,it;q=0.8",
+    "Cache-Control": "no-store",
+    "Content-Type": "application/json",
     "Cookie": (
         "_xsrf=2|8e32fb84|57d2b5d4f1b6|1764000000; jupyterhub-session-id=3c8dc2cf8a0b4f0f93a1; "
         'jupyterhub-user-bench="2|1:0|10:1764000000|21:jupyterhub-user-bench|44:ZmFrZQ==|fake"'
     ),
-    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    "Pragma": "no-cache",
+    "Referer": "http://127.0.0.1/user/bench/lab/tree/notes.ipynb",
+    "Sec-Fetch-Dest": "empty",
+    "Sec-Fetch-Mode": "cors",
+    "Sec-Fetch-Site": "same-origin",
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/142.0.0.0",
+    "X-XSRFToken": "2|8e32fb84|57d2b5d4f1b6|1764000000",
+    "sec-ch-ua": '"Chromium";v="142", "Not_A Brand";v="99"',
+    "sec-ch-ua-mobile": "?0",
+    "sec-ch-ua-platform": '"Linux"',
 }
+"""Without ``Accept-Encoding``: what compresses and what does not could not be compared."""
 
 _SCRIPT = """
 local requests = {}
 function init(arguments)
-    for number = 0, tonumber(arguments[1]) - 1 do
-        requests[number + 1] = wrk.format("GET", "/user/bench" .. number .. "/api/kernels")
+    for number, user in ipairs(arguments) do
+        requests[number] = wrk.format("GET", "/user/bench" .. user .. "/api/kernels")
     end
 end
 function request()
@@ -41,6 +54,11 @@ function done(summary, latency, all)
         errors.connect + errors.read + errors.write + errors.status + errors.timeout))
 end
 """
+
+
+def busy(routes: int) -> list[int]:
+    """The users who are busy, of so many: each connection's, evenly spread over the routes."""
+    return [number * routes // CONNECTIONS for number in range(CONNECTIONS)]
 
 
 @dataclass(frozen=True)
@@ -60,12 +78,12 @@ def ensure_wrk() -> None:
 
 
 def http_load(port: int, routes: int, seconds: float, directory: Path) -> Answers:
-    """Request as fast as the answers come, each by a route that chance picks."""
+    """Request as fast as the answers come, each for a busy user that chance picks."""
     script = directory / "load.lua"
     script.write_text(_SCRIPT)
     words = ["wrk", "--threads=1", f"--connections={CONNECTIONS}", f"--duration={seconds:.0f}s"]
     words += [f"--script={script}", *(f"--header={k}: {v}" for k, v in HEADERS.items())]
-    words += [f"http://127.0.0.1:{port}", "--", str(routes)]
+    words += [f"http://127.0.0.1:{port}", "--", *map(str, busy(routes))]
     result = subprocess.run(
         words, check=True, capture_output=True, text=True, timeout=seconds + 60
     )
@@ -133,8 +151,8 @@ async def websocket_load(port: int, routes: int, seconds: float) -> Answers:
     """Round trips over open websockets; one that ends before its time is a failure."""
     loop = asyncio.get_running_loop()
     chatters = []
-    for number in range(CONNECTIONS):
-        path = f"/user/bench{number * routes // CONNECTIONS}/api/kernels/1/channels"
+    for user in busy(routes):
+        path = f"/user/bench{user}/api/kernels/1/channels"
         _, chatter = await loop.create_connection(
             lambda path=path: _Chatter(path),  # type: ignore[misc]
             "127.0.0.1",

@@ -35,8 +35,8 @@ PATIENCE_SECONDS = 30.0
 
 PARTS = (0.5, 0.95, 0.99)
 HEAD = [
-    *("sites", "servers", "requests/s", "what", "median", "95 of 100", "99 of 100"),
-    *("requests", "failed", "hubs' CPU a request", "edges' CPU a request"),
+    *("sites", "servers", "rate", "request", "median", "95 %", "99 %", "n", "failed"),
+    *("hubs' CPU", "edges' CPU"),
 ]
 
 
@@ -115,7 +115,8 @@ def lines(number: int, servers: int, measured: Measured, kinds: bool = True) -> 
     for kind in ("all", *SHARES):
         if values := of.get(kind):
             latencies = [f"{percentile(values, part) * 1000:.1f} ms" for part in PARTS]
-            who = [str(number), f"{servers:,}", f"{measured.rate:.0f}", MEANING.get(kind, kind)]
+            rate = f"{measured.rate:.0f}/s"
+            who = [str(number), f"{servers:,}", rate, MEANING.get(kind, kind)]
             found.append([*who, *latencies, f"{len(values):,}"])
     if found:
         cpu = (measured.hub_cpu, measured.edge_cpu)

@@ -23,11 +23,11 @@ make: 2,000 servers report their activity 7 times a second and not 25, and ask f
 identity as often (JupyterHub's interval and its cache are 300 s each)."""
 
 MEANING = {
-    "server": "a notebook server's API",
-    "user": "GET /hub/api/user",
-    "home": "GET /hub/home",
-    "activity": "POST .../activity",
-    "progress": "GET .../progress",
+    "server": "a server's API",
+    "user": "GET user",
+    "home": "GET home",
+    "activity": "POST activity",
+    "progress": "GET progress",
 }
 
 BROWSERS = 100

@@ -22,6 +22,18 @@ from jupyterhub import __version__
 
 PADDING = "." * 200
 """An answer has about the size of a list of one kernel."""
+HEADERS = f"""\
+Server: TornadoServer/6.5\r
+Content-Type: application/json\r
+Date: Wed, 25 Nov 2026 18:00:00 GMT\r
+X-Content-Type-Options: nosniff\r
+Content-Security-Policy: frame-ancestors 'self'; report-uri /api/security/csp-report\r
+X-JupyterHub-Version: {__version__}\r
+Last-Modified: Wed, 25 Nov 2026 18:00:00 GMT\r
+Cache-Control: no-cache\r
+Etag: "9c4c5c0e0b1d2b6c5f1e0c4b6a5b9a7c3a0e8d11"\r
+""".encode()
+"""Of an answer: as a notebook server sends them."""
 LONGEST_MESSAGE = 125
 """Bytes in a websocket frame whose length fits into its second byte (RFC 6455, section 5.2)."""
 
@@ -42,11 +54,7 @@ def answer_to(head: bytes) -> bytes:
     request = _REQUEST.match(head)
     path = request[2].decode("latin-1") if request else ""
     body = json.dumps({"path": path, "padding": PADDING}).encode()
-    return (
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-        b"X-JupyterHub-Version: %s\r\nContent-Length: %d\r\n\r\n%s"
-        % (__version__.encode(), len(body), body)
-    )
+    return b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (HEADERS, len(body), body)
 
 
 def take_request(buffer: bytearray) -> bytes | None:

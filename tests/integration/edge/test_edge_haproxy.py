@@ -436,6 +436,25 @@ async def test_haproxy_gives_up_what_it_does_not_need(running: Edge) -> None:
     assert running.settings.edge.admin_socket.stat().st_mode & 0o777 == 0o600
 
 
+async def test_connections_to_many_servers_are_kept(running: Edge, http: ClientSession) -> None:
+    routes = running.routes()
+    names = [f"u{number}" for number in range(20)]
+    for name in names:
+        await routes.add_route(f"/user/{name}/", (await running.upstream(name)).url, {})
+
+    async def connections() -> list[int]:
+        found = []
+        for name in names:
+            async with http.get(f"{running.url}/user/{name}/") as answer:
+                told = await answer.json()
+                assert told["name"] == name
+                found.append(told["connection"])
+        return found
+
+    first = await connections()
+    assert await connections() == await connections() == first
+
+
 async def test_five_thousand_routes(running: Edge, http: ClientSession) -> None:
     server = await running.upstream("alice")
     routes = running.routes()

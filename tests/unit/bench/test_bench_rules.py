@@ -159,10 +159,10 @@ def test_the_table_of_scale() -> None:
     found = lines(2, 2000, Measured(350, load, hub_cpu=0.4, edge_cpu=0.02))
     assert [len(line) for line in found] == [len(HEAD)] * 3
     assert found[0] == [
-        *("2", "2,000", "350", "all", "10.0 ms", "100.0 ms", "100.0 ms"),
+        *("2", "2,000", "350/s", "all", "10.0 ms", "100.0 ms", "100.0 ms"),
         *("100", "0", "4.00 ms", "0.20 ms"),
     ]
-    assert [line[3] for line in found[1:]] == ["a notebook server's API", "GET /hub/home"]
+    assert [line[3] for line in found[1:]] == ["a server's API", "GET home"]
     nothing = Measured(350, load_of([], failures=3), hub_cpu=0, edge_cpu=0)
     assert "did not hold at 350/s" in most(1, 2000, nothing)
     assert "250 requests/s" in most(1, 2000, Measured(350, load, hub_cpu=0.4, edge_cpu=0.02))
