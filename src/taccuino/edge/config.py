@@ -363,12 +363,16 @@ def _for_load_balancers(settings: Settings) -> list[str]:
 
 
 def _without_iam_cookies() -> list[str]:
-    rules = []
+    # Few requests have them: it is quicker to look for the words first.
+    rules = [f"acl iam_cookies req.fhdr(cookie) -m sub {' '.join(IAM_COOKIES)}"]
     for name in IAM_COOKIES:
-        rules += [  # first where it follows another cookie, then where it is the first
-            rf"http-request replace-header Cookie '^(.*); *{name}=[^;]*(.*)$' '\1\2'",
-            rf"http-request replace-header Cookie '^{name}=[^;]*;? *(.*)$' '\1'",
-        ]
+        for pattern, rest in (  # first where it follows another cookie, then where it is first
+            (rf"^(.*); *{name}=[^;]*(.*)$", r"\1\2"),
+            (rf"^{name}=[^;]*;? *(.*)$", r"\1"),
+        ):
+            rules.append(
+                f"http-request replace-header Cookie '{pattern}' '{rest}' if iam_cookies"
+            )
     return [*rules, "http-request del-header Cookie if { req.fhdr(cookie) -m len 0 }"]
 
 
