@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import random
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -216,3 +220,39 @@ def test_the_file_says_what_was_asked_for(turns: list[list[tuple[str, str | None
             model = {key: r for key, r in (model | wanted).items() if r is not None}
             assert in_file(path) == dict(file.routes()) == model
             assert len(as_haproxy_reads(path)) == len(model)
+
+
+_CHANGES_FOR_EVER = """
+import sys, itertools
+from pathlib import Path
+from taccuino.edge.routemap import Route
+from taccuino.edge.routes_file import RoutesFile
+file = RoutesFile(Path(sys.argv[1]), print)
+for turn in itertools.count():
+    address = f"10.0.{turn % 250}.1:{turn % 60000 + 1}"
+    x, y = (Route(f"/user/{name}/", f"http://{address}", address, {}) for name in "xy")
+    file.change({x.key: x, y.key: None if turn % 2 else y})
+    if turn == 3:
+        print("begun", flush=True)
+"""
+
+
+def test_a_process_killed_in_the_midst_of_changes(tmp_path: Path) -> None:
+    path = tmp_path / "routes.map"
+    expected = dict(filled(path, 300).routes())
+    chance = random.Random(1)
+    for _ in range(8):
+        command = [sys.executable, "-c", _CHANGES_FOR_EVER, str(path)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        time.sleep(chance.uniform(0, 0.1))
+        process.kill()
+        process.wait(10)
+        process.stdout.close()
+        found = RoutesFile(path, lambda _: None).routes()
+        entries = [line.split(" ") for line in as_haproxy_reads(path)]
+        assert {key: route.address for key, route in found.items()} == dict(entries)
+        assert len(dict(entries)) == len(entries)
+        assert {key: found.get(key) for key in expected} == expected
+        assert set(found) - set(expected) <= {"/user/x/", "/user/y/"}
