@@ -32,6 +32,8 @@ MOST = 4_000.0
 LOAD_SECONDS = 20.0
 STEP_SECONDS = 10.0
 PATIENCE_SECONDS = 30.0
+LATE_SECONDS = 0.05
+"""More than so late at 99 of 100, and the client did not get the CPU that it needs."""
 
 PARTS = (0.5, 0.95, 0.99)
 HEAD = [
@@ -81,6 +83,7 @@ async def _measure(report: Listing, number: int, server: str, seed: int) -> None
             measured = await _load(sites, RATE, LOAD_SECONDS, chance)
             report.lines += lines(number, servers, measured)
         report.bars += bars(number, servers, measured)
+        report.notes += disturbed(number, servers, measured)
         held = measured
         while measured.holds and measured.rate * STEP <= MOST:
             measured = await _load(sites, measured.rate * STEP, STEP_SECONDS, chance)
@@ -148,6 +151,20 @@ def most(number: int, servers: int, held: Measured) -> str:
         f"this machine. By the CPU that a request takes, {held.one_core:.0f} requests/s would "
         "fill the one core that each hub can use."
     )
+
+
+def disturbed(number: int, servers: int, measured: Measured) -> list[str]:
+    """A warning, if the machine was busy with something else: then CPU counts, not latency."""
+    late = percentile(measured.load.late, 0.99)
+    if late <= LATE_SECONDS:
+        return []
+    who = f"{_sites(number)}, {servers:,} servers"
+    return [
+        (
+            f"{who}: this program was {late * 1000:.0f} ms late at 99 of 100 requests: the "
+            "machine was busy with something else. Trust the CPU of a request, not its latency."
+        )
+    ]
 
 
 def _sites(number: int) -> str:

@@ -18,7 +18,7 @@ from bench.edge import bars as edge_bars
 from bench.edge_load import Answers, answers_of, websocket_load
 from bench.open_loop import Load, drive, mixed, moments
 from bench.report import Bar, Listing, percentile
-from bench.scale import HEAD, LIMIT_SECONDS, Measured, lines, most
+from bench.scale import HEAD, LIMIT_SECONDS, Measured, disturbed, lines, most
 from bench.scale import bars as scale_bars
 from bench.scale_sites import MEANING, SHARES
 from bench.stand_in import LONGEST_MESSAGE, address, stand_in
@@ -166,6 +166,13 @@ def test_the_table_of_scale() -> None:
     nothing = Measured(350, load_of([], failures=3), hub_cpu=0, edge_cpu=0)
     assert "did not hold at 350/s" in most(1, 2000, nothing)
     assert "250 requests/s" in most(1, 2000, Measured(350, load, hub_cpu=0.4, edge_cpu=0.02))
+
+
+@pytest.mark.parametrize(("late", "told"), [(0.001, False), (0.2, True)])
+def test_a_busy_machine_is_told(late: float, told: bool) -> None:
+    load = Load({"server": [0.01] * 100}, [], [0.0] * 90 + [late] * 10)
+    said = disturbed(1, 2000, Measured(350, load, hub_cpu=1, edge_cpu=1))
+    assert [f"{late * 1000:.0f} ms late" in one for one in said] == [True] * told
 
 
 def test_a_listing_says_its_bars_and_its_table() -> None:
