@@ -103,7 +103,7 @@ class Listing(Report):
         for line in self.lines:
             table.add_row(*line)
         console = Console()
-        console.width = max(console.width, 110)
+        console.width = max(console.width, 120)
         console.print(table)
         for note in self.notes:
             console.print(note, markup=False)

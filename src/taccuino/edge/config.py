@@ -166,10 +166,10 @@ def _global(settings: Settings, user: str | None) -> str:
         # A request's line and headers fit into one buffer (less 1 KiB), in 101 lines.
         "tune.bufsize 16384",
         "tune.http.maxhdr 101",
-        # Connections to notebook servers that wait for the next request, below: they may take
-        # this part of the open files (of 100), and make way as soon as it is exceeded.
-        "tune.pool-low-fd-ratio 60",
-        "tune.pool-high-fd-ratio 70",
+        # Connections to notebook servers are kept while less than 40 % of the files are open,
+        # and make way for others above 50 %: all clients find room even if none is in use.
+        "tune.pool-low-fd-ratio 40",
+        "tune.pool-high-fd-ratio 50",
     ]
     if user:
         chroot = _path("state_dir", chroot_directory(settings))
