@@ -12,6 +12,8 @@ NAMES = {
     "storm": "500 users at once on stand-in servers, beside plain JupyterHub",
     "restart": "a killed hub with 1,000 servers serves again, beside plain JupyterHub",
     "page": "login to a usable JupyterLab and a first output, beside plain JupyterHub",
+    "edge": "requests, websockets and new routes of the edge, beside configurable-http-proxy",
+    "scale": "latency with up to 2,000 running servers, on one site and on two",
     "posix": "POSIX operations in cloud_storage, beside ext4",
     "storage": "work in cloud_storage, beside rclone without a cache and s3fs",
 }

@@ -5,10 +5,18 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from rich.console import Console
 from rich.table import Table
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """The value that this part of all (0.99, say) is within: the nearest rank."""
+    # 0.07 * 100 is a little more than 7.
+    rank = math.ceil(round(part * len(values), 9))
+    return sorted(values)[max(rank, 1) - 1]
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,7 @@ class Report:
 
     def percentile(self, row: str, part: float) -> float:
         """The value that this part of a row (0.99, say) is within: of few, the most."""
-        values = sorted(self.rows[row])
-        return values[min(math.ceil(part * len(values)), len(values)) - 1]
+        return percentile(self.rows[row], part)
 
     def print(self) -> None:
         """Print the rows and the bars."""
@@ -80,6 +87,31 @@ class Report:
             for bar in self.bars
         ]
         return json.dumps({"name": self.name, "bars": bars}, indent=2)
+
+
+@dataclass
+class Listing(Report):
+    """Rows of several different columns, and sentences below them."""
+
+    head: list[str] = field(default_factory=list)
+    lines: list[list[str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def print(self) -> None:
+        """Print the table, the sentences and the bars."""
+        table = Table(*self.head, title=f"bench {self.name}")
+        for line in self.lines:
+            table.add_row(*line)
+        console = Console()
+        console.width = max(console.width, 120)
+        console.print(table)
+        for note in self.notes:
+            console.print(note, markup=False)
+        self.print_bars(console)
+
+    def as_markdown(self) -> str:
+        """The table for a document, and the sentences."""
+        return "\n".join([_markdown([self.head, *self.lines]), "", *self.notes])
 
 
 @dataclass
@@ -139,9 +171,14 @@ class Comparison(Report):
 
     def as_markdown(self) -> str:
         """The table for a document."""
-        head, *rows = self.table()
-        lines = [head, ["---"] * len(head), *rows]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return _markdown(self.table())
+
+
+def _markdown(table: list[list[str]]) -> str:
+    """A table whose first line is its head."""
+    head, *rows = table
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _short(value: float) -> str:

@@ -125,8 +125,8 @@ async def _user(
     began = time.monotonic()
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            await _ask(session, name, headers, storm)
-            await _ready(session, name, headers)
+            await ask_for_server(session, name, headers, storm)
+            await until_ready(session, name, headers)
             async with session.get(f"/user/{name}/api") as answer:
                 answer.raise_for_status()
     except (TimeoutError, aiohttp.ClientError, AssertionError) as error:
@@ -135,9 +135,10 @@ async def _user(
         storm.seconds.append(time.monotonic() - began)
 
 
-async def _ask(
+async def ask_for_server(
     session: aiohttp.ClientSession, name: str, headers: dict[str, str], storm: Storm
 ) -> None:
+    """Ask until the hub takes the request."""
     while True:
         async with session.post(
             f"/hub/api/users/{name}/server", json={}, headers=headers
@@ -151,7 +152,9 @@ async def _ask(
         await asyncio.sleep(pause)
 
 
-async def _ready(session: aiohttp.ClientSession, name: str, headers: dict[str, str]) -> None:
+async def until_ready(
+    session: aiohttp.ClientSession, name: str, headers: dict[str, str]
+) -> None:
     """Follow the progress, as the start page does."""
     async with session.get(f"/hub/api/users/{name}/server/progress", headers=headers) as answer:
         assert answer.status == 200, f"progress: {answer.status}"

@@ -71,6 +71,8 @@ class StormHub:
     """Where the hub itself listens, behind its proxy."""
     process: psutil.Process
     start_again: Callable[[], psutil.Process]
+    proxy: psutil.Process | None = None
+    """The proxy's, where the hub did not start it."""
 
     def restart(self) -> None:
         """Kill the hub and start it again; does not wait until it serves."""
@@ -134,12 +136,15 @@ def own(server: str) -> Iterator[StormHub]:
         file.write_text(json.dumps(settings.model_dump(mode="json")))
         edge.prepare(settings)
         begin = partial(_begin, edge.edge_command(settings), directory, "edge", {})
-        stack.enter_context(_running(begin()))
+        process = begin()
+        stack.enter_context(_running(process))
         environment = {"TACCUINO_SETTINGS": str(file)}
         where = (f"http://127.0.0.1:{settings.port}", f"http://127.0.0.1:{settings.hub.port}")
-        yield stack.enter_context(
+        hub = stack.enter_context(
             _hub("taccuino.hub", directory, _OWN, where, server, environment)
         )
+        hub.proxy = process
+        yield hub
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 ``config`` turns the settings into HAProxy's configuration (pure text); ``process`` writes it,
 says how HAProxy is run, and applies a change without cutting a connection; ``runtime`` speaks
-to HAProxy's admin socket; ``routemap`` is the form of a route and of the file that keeps them;
-``routes`` is JupyterHub's ``Proxy`` over the two. Nothing here imports JupyterHub but
-``routes``, which :func:`configure` names without importing it.
+to HAProxy's admin socket; ``routemap`` is the form of a route and of the file that keeps them,
+``routes_file`` changes that file; ``routes`` is JupyterHub's ``Proxy`` over all three. Nothing
+here imports JupyterHub but ``routes``, which :func:`configure` names without importing it.
 """
 
 from __future__ import annotations

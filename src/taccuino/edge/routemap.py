@@ -23,7 +23,9 @@ from .storage_data import STORAGE_DATA
 __all__ = ["Route", "Target", "format_map", "parse_map", "parse_target", "route_key"]
 
 _HOST = re.compile(r"^[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?$")
-_HEADER = "# Taccuino's routes: HAProxy loads them at its start. The hub writes this file.\n"
+ON, OFF = b" ", b"#"
+"""What the line that HAProxy takes begins with, and what makes a comment of it."""
+HEADER = "# Taccuino's routes: HAProxy loads them at its start. The hub writes this file.\n"
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,14 @@ class Route:
 
     @cached_property
     def entry(self) -> str:
-        """Its two lines in the map file; computed once, as the whole file is written often."""
+        """Its two lines in the map file, in ASCII; computed once, as it is written again."""
         record = {"routespec": self.routespec, "target": self.target, "data": self.data}
-        return f"# {json.dumps(record)}\n{self.key} {self.address}\n"
+        return f"# {json.dumps(record)}\n {self.key} {self.address}\n"
+
+    @property
+    def switch(self) -> int:
+        """Where in the entry the one byte is that makes HAProxy take it or not."""
+        return self.entry.index("\n") + 1
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ def parse_target(target: str) -> Target:
 
 def format_map(routes: Iterable[Route]) -> str:
     """The text of the map file."""
-    return _HEADER + "".join(route.entry for route in routes)
+    return HEADER + "".join(route.entry for route in routes)
 
 
 def parse_map(text: str) -> tuple[dict[str, Route], list[str]]:
@@ -137,7 +144,7 @@ def parse_map(text: str) -> tuple[dict[str, Route], list[str]]:
             continue
         if line.startswith("#") or not line.strip():
             continue
-        key, _, address = line.partition(" ")
+        key, _, address = line.lstrip(" ").partition(" ")
         route = route_of(key, address.strip(), record)
         if route is None:
             faults.append(line)

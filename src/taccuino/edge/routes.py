@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -14,7 +13,8 @@ from typing import Any
 from jupyterhub.proxy import Proxy
 from traitlets import Bool, Float, Unicode
 
-from .routemap import Route, format_map, parse_map, parse_target, route_key, route_of
+from .routemap import Route, parse_target, route_key, route_of
+from .routes_file import RoutesFile
 from .runtime import EdgeError, EdgeUnreachableError, RuntimeAPI
 
 __all__ = ["RouteTable"]
@@ -55,12 +55,11 @@ class RouteTable(Proxy):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._runtime = RuntimeAPI(Path(self.admin_socket))
-        self._file = Path(self.routes_file)
+        self._file = RoutesFile(Path(self.routes_file), self.log.warning)
         self.version = 0
         """Counts the changes of the routes."""
         self.changed = asyncio.Event()
         """Set, and replaced, at each of them."""
-        self._routes: dict[str, Route] | None = None
         self._default: dict[str, Any] | None = None
         self._changing = asyncio.Lock()
         self._waiting: list[_Change] = []
@@ -70,7 +69,7 @@ class RouteTable(Proxy):
         """User, name and routespec of each notebook server that the edge leads to."""
         return [
             (route.data["user"], route.data.get("server_name", ""), route.routespec)
-            for route in (self._routes or {}).values()
+            for route in self._file.known
             if "user" in route.data
         ]
 
@@ -105,7 +104,7 @@ class RouteTable(Proxy):
         """What HAProxy holds, with the data that belongs to it, and the hub's own route."""
         async with self._changing:
             held = await self._patiently(lambda: self._runtime.show_map(self.routes_file))
-            known = await self._load()
+            known = await asyncio.to_thread(self._file.routes)
         routes = {}
         for key, address in held.items():
             route = known.get(key)
@@ -153,26 +152,22 @@ class RouteTable(Proxy):
             change.done, change.error = True, error
 
     async def _make(self, changes: list[_Change]) -> None:
-        before = await self._load()
-        last = {change.key: change.route for change in changes}
-        removed = [key for key, route in last.items() if route is None]
-        added = {key: route for key, route in last.items() if route is not None}
-        after = {key: route for key, route in before.items() if key not in last} | added
-        if after != before:
-            await self._save(after)
+        wanted = {change.key: change.route for change in changes}
+        undo = await self._write(wanted)
+        added = {key: route.address for key, route in wanted.items() if route is not None}
+        removed = [key for key, route in wanted.items() if route is None]
         try:
             if added:
-                entries = {key: route.address for key, route in added.items()}
-                await self._patiently(lambda: self._runtime.put(self.routes_file, entries))
+                await self._patiently(lambda: self._runtime.put(self.routes_file, added))
             if removed:
                 await self._runtime.remove(self.routes_file, removed)
         except EdgeUnreachableError as error:
             if added:
-                await self._save(before)
+                await self._write(undo)
                 raise
             self.log.warning("Removed routes (%s) from the file only: %s", removed, error)
         except EdgeError:
-            await self._save(before)
+            await self._write(undo)
             raise
 
     async def _patiently(self, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -186,41 +181,14 @@ class RouteTable(Proxy):
                     raise
             await asyncio.sleep(0.1)
 
-    async def _load(self) -> dict[str, Route]:
-        """The routes by key; read from the file once."""
-        if self._routes is None:
-            try:
-                text = await asyncio.to_thread(self._file.read_text, encoding="utf-8")
-            except FileNotFoundError:
-                text = ""
-            except OSError as error:
-                raise EdgeError(f"{self._file}: {error.strerror}") from error
-            self._routes, faults = parse_map(text)
-            for line in faults:
-                self.log.warning("%s: not understood: %.200s", self._file, line)
-        return self._routes
-
-    async def _save(self, routes: dict[str, Route]) -> None:
-        try:
-            await asyncio.to_thread(_replace, self._file, format_map(routes.values()))
-        except OSError as error:
-            raise EdgeError(f"{self._file}: {error.strerror}; no route was changed") from error
-        self._routes = routes
-        self.version += 1
-        self.changed.set()
-        self.changed = asyncio.Event()
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file in one step, mode 0600.
-
-    Not synced to the disk: after a power cut there are no servers to route to.
-    """
-    new = file.with_name(file.name + ".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    new.replace(file)
+    async def _write(self, changes: dict[str, Route | None]) -> dict[str, Route | None]:
+        """Change the file, and wake who waits for a change; the changes that undo it."""
+        undo = await asyncio.to_thread(self._file.change, changes)
+        if undo:
+            self.version += 1
+            self.changed.set()
+            self.changed = asyncio.Event()
+        return undo
 
 
 async def _address(target: str) -> str:

@@ -53,6 +53,7 @@ class Upstream:
     async def _tell(self, request: web.Request) -> web.Response:
         received = {
             "name": self.name,
+            "connection": request.transport.get_extra_info("peername")[1],
             "method": request.method,
             "path": request.raw_path,
             "headers": [[key.lower(), value] for key, value in request.headers.items()],

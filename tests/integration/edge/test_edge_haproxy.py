@@ -301,6 +301,14 @@ async def test_the_iams_cookie_stays_out(
     assert headers.get("cookie") == ([arrives] if arrives else None)
 
 
+async def test_the_iams_cookie_stays_out_of_each_header(
+    running: Edge, http: ClientSession
+) -> None:
+    for sent in (["taccuino-iam=secret", "a=1"], ["a=1", "taccuino-iam=secret"]):
+        headers = await received(http, running.url, headers=[("Cookie", one) for one in sent])
+        assert "secret" not in "".join(headers.get("cookie", []))
+
+
 async def test_a_restart_keeps_the_routes(running: Edge, http: ClientSession) -> None:
     server = await running.upstream("alice")
     routes = running.routes()
@@ -436,6 +444,25 @@ async def test_haproxy_gives_up_what_it_does_not_need(running: Edge) -> None:
     assert running.settings.edge.admin_socket.stat().st_mode & 0o777 == 0o600
 
 
+async def test_connections_to_many_servers_are_kept(running: Edge, http: ClientSession) -> None:
+    routes = running.routes()
+    names = [f"u{number}" for number in range(20)]
+    for name in names:
+        await routes.add_route(f"/user/{name}/", (await running.upstream(name)).url, {})
+
+    async def connections() -> list[int]:
+        found = []
+        for name in names:
+            async with http.get(f"{running.url}/user/{name}/") as answer:
+                told = await answer.json()
+                assert told["name"] == name
+                found.append(told["connection"])
+        return found
+
+    first = await connections()
+    assert await connections() == await connections() == first
+
+
 async def test_five_thousand_routes(running: Edge, http: ClientSession) -> None:
     server = await running.upstream("alice")
     routes = running.routes()
@@ -454,3 +481,14 @@ async def test_five_thousand_routes(running: Edge, http: ClientSession) -> None:
         f"\n5,000 routes in {every:.2f} s; one more {one * 1e3:.1f} ms; all read {read:.3f} s"
     )
     assert await who(http, f"{running.url}/user/u4999/") == "alice"
+    # What was changed in the midst of the file is what a new HAProxy reads.
+    other = await running.upstream("other")
+    await routes.add_route("/user/u7/", other.url, {"user": "u7"})
+    await routes.delete_route("/user/u3/")
+    before = await routes.get_all_routes()
+    await running.restart()
+    assert await routes.get_all_routes() == await running.routes().get_all_routes() == before
+    assert len(before) == 5000
+    assert await who(http, f"{running.url}/user/u7/") == "other"
+    assert await who(http, f"{running.url}/user/last/") == "alice"
+    assert await who(http, f"{running.url}/user/u3/") == "hub"

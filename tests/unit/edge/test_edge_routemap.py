@@ -93,8 +93,8 @@ def test_map_file_keeps_everything() -> None:
     text = format_map(routes)
     assert parse_map(text) == ({route.key: route for route in routes}, [])
     lines = [line for line in text.splitlines() if not line.startswith("#")]
-    assert lines[0] == "/user/a%40b/ 10.0.0.1:80"
-    assert all(re.fullmatch(r"\S+ \S+", line) for line in lines)
+    assert lines[0] == " /user/a%40b/ 10.0.0.1:80"
+    assert all(re.fullmatch(r" \S+ \S+", line) for line in lines)
 
 
 def test_map_file_written_by_hand() -> None:
