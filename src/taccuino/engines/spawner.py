@@ -45,6 +45,7 @@ from .warm import Claim
 __all__ = ["DockerEngineSpawner", "NotebookSpawner", "PodmanSpawner"]
 
 _RECONNECT_SECONDS = 15.0
+_ROUTED_SECONDS = 1.0
 _SERVER_PHASES = {"booting": "Your container is up", "jupyter": "Jupyter is loading"}
 
 
@@ -93,6 +94,7 @@ class NotebookSpawner(DockerSpawner):
         self.front_end: Mapping[str, str] = {}
         """Where the edge serves the image's static files, by part."""
         self._poll_lock = asyncio.Lock()
+        self._own_uids: UidRange | None = None
         self._server_container: ServerContainer | None = None
         super().__init__(*args, **kwargs)
 
@@ -284,11 +286,11 @@ class NotebookSpawner(DockerSpawner):
 
     async def _uids(self) -> UidRange:
         """The user's host uids; podman maps a range of its own for each user."""
-        engine = self.settings.engine
-        path = self.settings.state_dir / "engine/uid-ranges.json"
-        return await asyncio.to_thread(
-            UidRanges(path, engine.uid_base).range_for, self.user.name
-        )
+        if self._own_uids is None:
+            path = self.settings.state_dir / "engine/uid-ranges.json"
+            ranges = UidRanges(path, self.settings.engine.uid_base)
+            self._own_uids = await asyncio.to_thread(ranges.range_for, self.user.name)
+        return self._own_uids
 
     def mapped_uids(self, uids: UidRange) -> UidRange | None:
         """The range that the engine must be told of."""
@@ -482,6 +484,9 @@ class NotebookSpawner(DockerSpawner):
         """Attach what the server was not made to wait for; its pages tell of any fault."""
 
         async def complete() -> None:
+            # First of all the user's way to the server, which takes the hub some milliseconds.
+            if self._spawn_future is not None:
+                await asyncio.wait({self._spawn_future}, timeout=_ROUTED_SECONDS)
             for fault in await SharedStorage.complete(self.attachment):
                 self.log.warning("%s: %s", self._log_name, fault)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,18 @@ _READ_SECONDS = 15.0
 class _NoticesHandler(APIHandler):
     # A browser that shows this page and does nothing else is idle.
     _track_activity = False
-    board: NoticeBoard
-
-    def initialize(self, board: NoticeBoard) -> None:
-        self.board = board
 
     @tornado.web.authenticated
     async def get(self) -> None:
         # Tornado answers 304 when it is what the browser has.
         self.set_header("Cache-Control", "no-cache")
-        self.finish(await self.board.page())
+        self.finish(await _notice_board().page())
+
+
+@cache
+def _notice_board() -> NoticeBoard:
+    """Made at its first use: what it reads may come only with the user's files."""
+    return NoticeBoard(Contract(os.environ), os.environ.get("TACCUINO_WORKAREA_FAULTS", ""))
 
 
 class _KeepaliveHandler(APIHandler):
@@ -130,12 +133,11 @@ def load_jupyter_server_extension(serverapp: Any) -> None:
     """Called by Jupyter Server: add the handlers."""
     base = url_path_join(serverapp.web_app.settings["base_url"], "taccuino")
     contract = Contract(os.environ)
-    board = NoticeBoard(contract, os.environ.get("TACCUINO_WORKAREA_FAULTS", ""))
     copies = {"copies": _Copies(contract, contract.hub_base_url)}
     serverapp.web_app.add_handlers(
         ".*$",
         [
-            (url_path_join(base, "notices"), _NoticesHandler, {"board": board}),
+            (url_path_join(base, "notices"), _NoticesHandler),
             (url_path_join(base, "keepalive"), _KeepaliveHandler),
             (url_path_join(base, "copies"), _SharingHandler, copies),
             (url_path_join(base, "copies/([0-9a-f]+)"), _SharedHandler, copies),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-from typing import Any
+from typing import Any, ClassVar
 
 from jupyterhub.singleuser.extension import JupyterHubSingleUser
+
+from .files_gate import FilesGate
 
 __all__ = ["NotebookServer"]
 
@@ -25,10 +27,26 @@ class NotebookServer(JupyterHubSingleUser):
     class at once everybody's: `_rest`.
     """
 
+    _gate: ClassVar[FilesGate | None] = None
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._listening = asyncio.Event()
         self._version_check: asyncio.Task[None] | None = None
+
+    @classmethod
+    def launch_with(cls, gate: FilesGate) -> None:
+        """Launch it, and wait at the gate when all is done but to listen for requests."""
+        cls._gate = gate
+        cls.launch_instance()
+
+    @classmethod
+    def initialize_server(cls, *arguments: Any, **options: Any) -> Any:
+        """Initialize Jupyter Server, until the user's files are needed."""
+        server = super().initialize_server(*arguments, **options)
+        if cls._gate is not None:
+            cls._gate.wait()
+        return server
 
     @classmethod
     def get_extension_package(cls) -> str:
