@@ -32,11 +32,14 @@ __all__ = [
     "make_private_directory",
     "make_shared_directory",
     "make_slave",
+    "mount_device",
     "run",
     "unmount",
 ]
 
 _MNT_DETACH = 2
+_MS_NOSUID = 1 << 1
+_MS_NODEV = 1 << 2
 _MS_BIND = 1 << 12
 _MS_REC = 1 << 14
 _MS_SLAVE = 1 << 19
@@ -181,10 +184,16 @@ def make_slave(path: Path) -> None:
     _mount(None, path, _MS_SLAVE | _MS_REC)
 
 
-def _mount(source: Path | None, target: Path, flags: int) -> None:
+def mount_device(device: Path, kind: str, target: Path) -> None:
+    """Mount a block device's file system, with ``nosuid`` and ``nodev``; blocking."""
+    _mount(device, target, _MS_NOSUID | _MS_NODEV, kind)
+
+
+def _mount(source: Path | None, target: Path, flags: int, kind: str | None = None) -> None:
     """mount(2) itself: the program takes several milliseconds."""
     origin = None if source is None else os.fsencode(source)
-    if _libc.mount(origin, os.fsencode(target), None, flags, None) != 0:
+    system = None if kind is None else kind.encode()
+    if _libc.mount(origin, os.fsencode(target), system, flags, None) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(target))
 

@@ -19,8 +19,10 @@ from pathlib import Path
 
 from taccuino.errors import TaccuinoError
 
-from .kernel import CommandError, MountTable, bind, run, unmount
+from .kernel import CommandError, MountTable, bind, mount_device, run, unmount
 from .layout import UserPaths
+from .loop_devices import attached, device_of
+from .superblock import Superblock
 
 __all__ = ["WorkareaError", "detach", "ensure", "unmount_patiently"]
 
@@ -98,22 +100,34 @@ def _ensure_image(paths: UserPaths, uid: int, gid: int, quota: int | None) -> No
     image, wanted = paths.image, max(quota or 0, _SMALLEST)
     if not image.exists():
         _make_image(image, uid, gid, wanted)
-    smaller = file_system_size(image) < wanted - _SMALLEST
+    block = Superblock.read(image)
+    smaller = block.size < wanted - _SMALLEST
     mounted = MountTable.read().at(paths.workarea)
     if mounted:
         if smaller:
             _grow_mounted(image, mounted.source, wanted)
         return
-    device = _loop_device(image)
-    if device:
+    if device := device_of(image):
         # Still attached: mounted elsewhere (a container that is just ending) or left by a
         # crash. A second device over the same image would destroy it.
-        run("mount", "-t", "ext4", "-o", _OPTIONS, device, paths.workarea)
+        mount_device(device, "ext4", paths.workarea)
         return
-    _check_file_system(image)
     if smaller:
         _grow_unmounted(image, wanted)
-    run("mount", "-t", "ext4", "-o", f"loop,{_OPTIONS}", image, paths.workarea)
+    elif block.is_clean:
+        try:
+            _mount_image(image, paths.workarea)
+        except OSError as error:
+            log.warning("workarea %s: %s; it is checked", paths.workarea, error)
+        else:
+            return
+    _check_file_system(image)
+    _mount_image(image, paths.workarea)
+
+
+def _mount_image(image: Path, target: Path) -> None:
+    with attached(image) as device:
+        mount_device(device, "ext4", target)
 
 
 def _grow_mounted(image: Path, device: str, size: int) -> None:
@@ -162,26 +176,6 @@ def _check_file_system(image: Path, *options: str) -> None:
             "The workarea's file system is damaged; an administrator must mend it with "
             f"'e2fsck -f {image}'."
         ) from error
-
-
-def _loop_device(image: Path) -> str | None:
-    """The loop device that has the image open, if one has."""
-    output = run("losetup", "--noheadings", "--output", "NAME", "--associated", image)
-    return output.split()[0] if output.split() else None
-
-
-def file_system_size(image: Path) -> int:
-    """Bytes of the file system in an image, from its superblock (ext4: *The Super Block*).
-
-    It tells when an area should grow, also where a growth was cut off half-way.
-    """
-    with image.open("rb") as file:
-        file.seek(1024)
-        block = file.read(1024)
-    low, log_size, high = (
-        int.from_bytes(block[start : start + 4], "little") for start in (0x4, 0x18, 0x150)
-    )
-    return ((high << 32) + low) * (1024 << log_size)
 
 
 def _prepare_content(area: Path, uid: int, gid: int) -> None:
