@@ -13,9 +13,10 @@ from .files_gate import FilesGate
 
 __all__ = ["NotebookServer"]
 
-_REST_SECONDS = 4.0
-_SPREAD = 0.05
-"""Of the time between two reports of activity, what servers that start together differ by."""
+_REST = 0.05
+"""Of the time between two reports of activity: for so long a new server asks the hub nothing,
+and by as much those differ that start together."""
+_LEAST_REST_SECONDS = 4.0
 
 
 class NotebookServer(JupyterHubSingleUser):
@@ -75,8 +76,9 @@ class NotebookServer(JupyterHubSingleUser):
         await super().check_hub_version()
 
     async def _rest(self) -> None:
-        spread = _SPREAD * self.hub_activity_interval
-        await asyncio.sleep(_REST_SECONDS + random.uniform(0, spread))  # noqa: S311 - no secret
+        rest = _REST * self.hub_activity_interval
+        pause = max(rest, _LEAST_REST_SECONDS) + random.uniform(0, rest)  # noqa: S311 - no secret
+        await asyncio.sleep(pause)
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:

@@ -158,7 +158,10 @@ class MountTable:
 
 
 def unmount(path: Path, *, lazy: bool = False) -> None:
-    """Unmount what is at the path, if anything; blocking.
+    """Unmount what is at the path, if anything, and all that is stacked there; blocking.
+
+    The kernel is asked to do it rather than what is mounted: its table of a node with fifty
+    servers takes milliseconds to read.
 
     Raises
     ------
@@ -166,10 +169,11 @@ def unmount(path: Path, *, lazy: bool = False) -> None:
         If it is in use (``EBUSY``) or can't be unmounted.
     """
     flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
-    while MountTable.read().at(path):
-        if _libc.umount2(os.fsencode(path), flags) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(path))
+    while _libc.umount2(os.fsencode(path), flags) == 0:
+        pass
+    number = ctypes.get_errno()
+    if number not in (errno.EINVAL, errno.ENOENT):  # no mount point (umount(2)), or nothing
+        raise OSError(number, os.strerror(number), str(path))
 
 
 def bind(source: Path, target: Path, *options: str, tree: bool = False) -> None:

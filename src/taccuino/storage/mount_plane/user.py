@@ -110,8 +110,8 @@ class UserMounts:
             self._poke.set()
         if not late:
             work.result()
-            await self.look(await asyncio.to_thread(MountTable.read))
-            return await self.status()
+            told = await self.look(await asyncio.to_thread(MountTable.read))
+            return told or await self.status()
         # It goes on; the keeper's next turn waits for it.
         work.add_done_callback(_report)
         return await self.status(f"Not ready within {limit:g} s: {self._doing}.")
@@ -204,13 +204,17 @@ class UserMounts:
             if not all(self.cloud.is_mounted(table, part) for part in expected):
                 self._poke.set()
 
-    async def look(self, table: MountTable) -> None:
-        """Bring the status file up to date; a stat(2) as long as nothing happens."""
+    async def look(self, table: MountTable) -> MountStatus | None:
+        """Bring the status file up to date; a stat(2) as long as nothing happens.
+
+        It answers with what it told, if there is anything to tell of.
+        """
         if self._gone.is_set():
-            return
+            return None
         status = await self._status(table, await self.cloud.look())
         if not self._gone.is_set():
             self._status_file.write(status, self.cloud.told_conflicts())
+        return status
 
     def storage_changed(self) -> None:
         """The object storage went away or came back: in the latter case nothing waits."""
