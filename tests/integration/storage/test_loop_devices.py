@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from taccuino.storage.mount_plane.kernel import MountTable, mount_device, unmount
+from taccuino.storage.mount_plane.kernel import (
+    MountTable,
+    bind,
+    is_mount_point,
+    mount_device,
+    unmount,
+)
 from taccuino.storage.mount_plane.loop_devices import attached, device_of
 
 pytestmark = pytest.mark.integration
@@ -72,3 +78,29 @@ def test_many_at_once_get_different_devices(tmp_path: Path) -> None:
     with together as pool:
         devices = list(pool.map(attach_and_look, images))
     assert len(set(devices)) == len(images)
+
+
+def test_mount_points_are_told_from_directories(tmp_path: Path) -> None:
+    below = tmp_path / "directory" / "below"
+    below.mkdir(parents=True)
+    assert not is_mount_point(tmp_path / "nothing")
+    assert not is_mount_point(below)
+    link = tmp_path / "link"
+    link.symlink_to(below)
+    bind(below, below)
+    bind(below, below)
+    try:
+        # Also a directory of the same file system; a link to one is none.
+        assert is_mount_point(below)
+        assert not is_mount_point(link)
+        assert not is_mount_point(below.parent)
+    finally:
+        unmount(below)
+    assert not is_mount_point(below)
+    unmount(below)  # nothing there is no error
+    unmount(tmp_path / "nothing")
+    with (below / "open").open("w"), pytest.raises(OSError, match="busy"):
+        bind(below, below)
+        with (below / "open").open("w"):
+            unmount(below)
+    unmount(below)

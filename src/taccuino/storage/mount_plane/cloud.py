@@ -30,7 +30,7 @@ from .directories import Directories
 from .faults import explain_storage_error
 from .former import upload_former
 from .held import restore_before_mount
-from .kernel import MountTable, free_mount_point, is_directory_within
+from .kernel import MountTable, free_mount_point, is_directory_within, is_mount_point
 from .layout import Record, UserPaths, node_name
 from .limits import ProcessGroup
 from .mending import LogTail, mend
@@ -319,8 +319,7 @@ class CloudMounts:
             seconds = self._directories.listing_seconds
             options = mount_options(self._settings, self._record.request, part, seconds)
             await rclone.call("mount/mount", **options)
-            table = await asyncio.to_thread(MountTable.read)
-        if not self.is_mounted(table, part):
+        if not await asyncio.to_thread(is_mount_point, part.target):
             return f"{part.title}: it could not be mounted."
         if not await is_directory_within(part.target, 5.0):
             return f"{part.title}: its mount does not answer."
@@ -354,8 +353,8 @@ class CloudMounts:
 
     def is_mounted(self, table: MountTable, part: Part) -> bool:
         """Whether a part is mounted and has its rclone."""
-        entry = table.at(part.target)
-        return self.alive and entry is not None and entry.kind == _FUSE
+        entry = table.at(part.target) if self.alive else None
+        return entry is not None and entry.kind == _FUSE
 
     async def found_fault(self, table: MountTable) -> bool:
         """Ask the storage itself where no relay does; whether a cut was found."""

@@ -16,7 +16,7 @@ from .cache import dirty_files
 from .cloud import CloudMounts
 from .configuration import RcloneError
 from .credentials import CredentialSource
-from .kernel import MountTable, make_private_directory
+from .kernel import MountTable, is_mount_point, make_private_directory
 from .layout import Record, UserPaths, boot_id, forget
 from .relay import StorageRelay
 from .status_file import StatusFile
@@ -110,8 +110,7 @@ class UserMounts:
             self._poke.set()
         if not late:
             work.result()
-            told = await self.look(await asyncio.to_thread(MountTable.read))
-            return told or await self.status()
+            return await self.look(await self._table()) or await self.status()
         # It goes on; the keeper's next turn waits for it.
         work.add_done_callback(_report)
         return await self.status(f"Not ready within {limit:g} s: {self._doing}.")
@@ -152,14 +151,17 @@ class UserMounts:
 
     async def status(self, fault: str | None = None) -> MountStatus:
         """How the mounts are now; ``fault`` is added to those that are known."""
-        table = await asyncio.to_thread(MountTable.read)
-        return await self._status(table, await self.cloud.pending(), fault)
+        return await self._status(await self._table(), await self.cloud.pending(), fault)
+
+    async def _table(self) -> MountTable:
+        """The kernel's mounts; without rclone, none of the user's is to be looked for there."""
+        return await asyncio.to_thread(MountTable.read) if self.cloud.alive else MountTable("")
 
     async def _status(
         self, table: MountTable, waiting: Pending, fault: str | None = None
     ) -> MountStatus:
         area = view.path_of(self.paths, self.request)
-        usable = table.at(area) is not None
+        usable = is_mount_point(area)
         full = [_CACHE_FULL] if self.cache_is_full else []
         faults = [*([fault] if fault else []), *full, *self._all_faults]
         state: MountState = "failed"

@@ -19,7 +19,15 @@ from pathlib import Path
 
 from taccuino.errors import TaccuinoError
 
-from .kernel import CommandError, MountTable, bind, mount_device, run, unmount
+from .kernel import (
+    CommandError,
+    MountTable,
+    bind,
+    is_mount_point,
+    mount_device,
+    run,
+    unmount,
+)
 from .layout import UserPaths
 from .loop_devices import attached, device_of
 from .superblock import Superblock
@@ -92,7 +100,7 @@ def unmount_patiently(path: Path, *, patience: float = 5.0) -> None:
 def _ensure_plain(paths: UserPaths) -> None:
     paths.plain_area.mkdir(parents=True, exist_ok=True)
     paths.plain_area.parent.chmod(0o711)
-    if MountTable.read().at(paths.workarea) is None:
+    if not is_mount_point(paths.workarea):
         bind(paths.plain_area, paths.workarea, *_OPTIONS.split(","))
 
 
@@ -102,9 +110,8 @@ def _ensure_image(paths: UserPaths, uid: int, gid: int, quota: int | None) -> No
         _make_image(image, uid, gid, wanted)
     block = Superblock.read(image)
     smaller = block.size < wanted - _SMALLEST
-    mounted = MountTable.read().at(paths.workarea)
-    if mounted:
-        if smaller:
+    if is_mount_point(paths.workarea):
+        if smaller and (mounted := MountTable.read().at(paths.workarea)):
             _grow_mounted(image, mounted.source, wanted)
         return
     if device := device_of(image):
