@@ -23,7 +23,7 @@ from taccuino.settings import Settings, parse_size
 from . import firewall
 from .attachment import SharedStorage
 from .container import SERVER_LABEL, USER_LABEL, ContainerSpec
-from .engine import DockerEngine, Engine, engine_for
+from .engine import Engine, engine_for
 from .environment import notebook_environment, server_api
 from .errors import (
     ContainerExitedError,
@@ -42,7 +42,7 @@ from .storage_port import Attachment, Bind, NoStorage, ServerIds, ServerStorage
 from .uid_ranges import UidRange, UidRanges
 from .warm import Claim
 
-__all__ = ["DockerEngineSpawner", "NotebookSpawner", "PodmanSpawner"]
+__all__ = ["NotebookSpawner"]
 
 _RECONNECT_SECONDS = 15.0
 _ROUTED_SECONDS = 1.0
@@ -496,19 +496,3 @@ class NotebookSpawner(DockerSpawner):
         """What the user should be told while the server runs."""
         kills = self.container.oom_kills()
         return [memory_notice(kills)] if kills else []
-
-
-class PodmanSpawner(NotebookSpawner):
-    """Notebook servers in podman, each user in a range of host uids of their own."""
-
-
-class DockerEngineSpawner(NotebookSpawner):
-    """Notebook servers in Docker, which has one mapping of uids for its whole daemon."""
-
-    async def _uids(self) -> UidRange:
-        engine = self.engine
-        assert isinstance(engine, DockerEngine)
-        return UidRange(await engine.uid_offset())
-
-    def mapped_uids(self, uids: UidRange) -> None:
-        """The daemon maps them by itself."""

@@ -1,4 +1,4 @@
-"""Jupyter starts while its user's files are being mounted, and waits for them before it listens.
+"""Jupyter starts while its user's files are mounted, and waits for them before it listens.
 
 Nothing that Jupyter does until then looks at the files, unless the environment or the command
 line says so: `looks_at`.

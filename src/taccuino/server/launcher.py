@@ -73,8 +73,8 @@ def run(
     """Run the notebook server with the identity that the environment tells.
 
     With ``start``, what Jupyter needs is imported: a fork calls it with the command line's
-    options, and it waits for the user's files by itself. With ``link``, the files are waited for
-    and the phases told there.
+    options, and it waits for the user's files by itself. With ``link``, the files are waited
+    for and the phases told there.
     """
     contract = Contract(os.environ)
     words = command(contract, arguments)

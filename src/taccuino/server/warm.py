@@ -2,8 +2,8 @@
 
 One process imports what a start needs, says so over the `Link`, and sleeps. When it is told who
 it is, it forks: the child becomes Jupyter without an import more, the parent the launcher and
-agent. Nothing of a user is there before; whatever is random is made anew after. The user's files
-are mounted meanwhile (`FilesGate`).
+agent. Nothing of a user is there before; whatever is random is made anew after. The user's
+files are mounted meanwhile (`FilesGate`).
 """
 
 from __future__ import annotations

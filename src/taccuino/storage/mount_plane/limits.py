@@ -56,7 +56,7 @@ class Hierarchies:
 
 @cache
 def _hierarchies() -> Hierarchies:
-    """This machine's; they stay for as long as it runs."""
+    """Those of this machine, which stay for as long as it runs."""
     return Hierarchies.parse(Path("/proc/self/mounts").read_text(encoding="utf-8"))
 
 
