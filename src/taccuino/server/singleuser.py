@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["import_ahead", "main"]
 
+
+def _functions(module: str, *names: str) -> Mapping[str, Any]:
+    return {name: function(module, name) for name in names}
+
+
 TESTED_SERIES = (6, 1)
 """The versions of JupyterHub whose use of `DEFERRED` was looked through."""
 DEFERRED: Mapping[str, Mapping[str, Any]] = {
@@ -39,16 +44,23 @@ DEFERRED: Mapping[str, Mapping[str, Any]] = {
     "sqlalchemy": {},
     "sqlalchemy.exc": {"SQLAlchemyError": type("SQLAlchemyError", (Exception,), {})},
     # Used once the server listens.
-    "jupyterhub.httpclient": {"fetch": function("jupyterhub.httpclient", "fetch")},
+    "jupyterhub.httpclient": _functions("jupyterhub.httpclient", "fetch"),
     "aiohttp": {},
     # Used when somebody comes who is not logged in.
     "unittest.mock": {},
     # Used when JupyterLab is given lists of allowed or blocked extensions by address.
     "requests": {},
     # Used where JupyterLab may install extensions.
-    "jupyterlab.extensions.pypi": {
-        "PyPIExtensionManager": function("jupyterlab.extensions.pypi", "PyPIExtensionManager")
-    },
+    "jupyterlab.extensions.pypi": _functions(
+        "jupyterlab.extensions.pypi", "PyPIExtensionManager"
+    ),
+    # Used when extensions are listed.
+    "jupyter_builder.jupyterlab_semver": _functions(
+        "jupyter_builder.jupyterlab_semver",
+        *("Range", "clean", "gt", "gte", "lt", "lte", "make_range", "make_semver"),
+    ),
+    # Used where kernels are another server's.
+    "websocket": {},
     # Used by jsonschema for formats that no schema of Jupyter's has.
     "idna": {"IDNAError": UnicodeError},
     "isoduration": {"DurationParsingException": ValueError},
