@@ -40,7 +40,10 @@ class _NoticesHandler(APIHandler):
 
 @cache
 def _notice_board() -> NoticeBoard:
-    """Made at its first use: what it reads may come only with the user's files."""
+    """Made when Jupyter listens: what it reads may come only with the user's files.
+
+    Not later: from then on it counts what was killed for memory.
+    """
     return NoticeBoard(Contract(os.environ), os.environ.get("TACCUINO_WORKAREA_FAULTS", ""))
 
 
@@ -148,6 +151,7 @@ def load_jupyter_server_extension(serverapp: Any) -> None:
 
 async def _start_jupyter_server_extension(serverapp: Any) -> None:
     """Called by Jupyter Server once it listens: tell the launcher."""
+    _notice_board()
     # Not before: JupyterHub's extension sets a hook of its own, and asks for no earlier one.
     front_end.install(serverapp.web_app.settings, os.environ)
     descriptor = os.environ.pop(NOTIFY_VARIABLE, "")
