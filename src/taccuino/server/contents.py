@@ -122,7 +122,7 @@ class Contents(AsyncLargeFileManager):
 
     @cached_property
     def storage_gate(self) -> StorageGate:
-        """Made at its first use: what it reads may come only with the user's files."""
+        """Made when Jupyter listens: what it reads may come only with the user's files."""
         return StorageGate(os.environ)
 
     @cached_property

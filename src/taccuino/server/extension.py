@@ -152,6 +152,8 @@ def load_jupyter_server_extension(serverapp: Any) -> None:
 async def _start_jupyter_server_extension(serverapp: Any) -> None:
     """Called by Jupyter Server once it listens: tell the launcher."""
     _notice_board()
+    # So is the gate, whose patience begins now; contents may be another class's.
+    getattr(serverapp.contents_manager, "storage_gate", None)
     # Not before: JupyterHub's extension sets a hook of its own, and asks for no earlier one.
     front_end.install(serverapp.web_app.settings, os.environ)
     descriptor = os.environ.pop(NOTIFY_VARIABLE, "")
