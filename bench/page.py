@@ -23,6 +23,7 @@ from playwright.sync_api import BrowserContext, Page, Playwright, expect, sync_p
 from rich.console import Console
 from rich.progress import track
 
+from support.browser import ARGUMENTS, chromium
 from support.instance import Instance, running_instance
 
 from .plain_hub import PlainHub, plain_hub
@@ -35,15 +36,6 @@ PAYLOAD_LIMIT = 1.5
 """MB that a first visit to JupyterLab may take."""
 PLAIN, OWN = "plain JupyterHub", "taccuino"
 
-_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 _USABLE = """() => !document.getElementById('jupyterlab-splash')
     && document.querySelector('#jp-main-dock-panel')
     && document.querySelector('.jp-DirListing-item, .jp-LauncherCard')"""
@@ -194,15 +186,12 @@ def _first_output(page: Page) -> float:
 @contextmanager
 def _browser(playwright: Playwright) -> Iterator[BrowserContext]:
     """A chromium with a new profile on the disk, whose cache is a real one."""
-    program = shutil.which("chromium")
-    if program is None:
-        raise AssertionError("chromium is missing: apt-get install chromium")
     profile = tempfile.mkdtemp(prefix="tc-profile-")
     try:
         context = playwright.chromium.launch_persistent_context(
             profile,
-            executable_path=program,
-            args=_ARGUMENTS,
+            executable_path=chromium(),
+            args=ARGUMENTS,
             viewport={"width": 1280, "height": 800},
         )
         context.set_default_timeout(120_000)

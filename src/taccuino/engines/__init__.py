@@ -18,8 +18,9 @@ from .storage_port import Attachment, Bind, NoStorage, ServerIds, ServerStorage
 if TYPE_CHECKING:
     from .configuration import configure
     from .engine import check
+    from .engine_spawners import DockerEngineSpawner, PodmanSpawner
     from .orphans import reconcile
-    from .spawner import DockerEngineSpawner, NotebookSpawner, PodmanSpawner
+    from .spawner import NotebookSpawner
     from .start_failure import StartFailure
 
 __all__ = [
@@ -41,9 +42,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DockerEngineSpawner": "spawner",
+    "DockerEngineSpawner": "engine_spawners",
     "NotebookSpawner": "spawner",
-    "PodmanSpawner": "spawner",
+    "PodmanSpawner": "engine_spawners",
     "StartFailure": "start_failure",
     "check": "engine",
     "configure": "configuration",

@@ -6,7 +6,7 @@ from typing import Any
 
 from taccuino.settings import Settings
 
-from .spawner import DockerEngineSpawner, PodmanSpawner
+from .engine_spawners import DockerEngineSpawner, PodmanSpawner
 
 __all__ = ["configure"]
 

@@ -23,7 +23,7 @@ from taccuino.settings import Settings, parse_size
 from . import firewall
 from .attachment import SharedStorage
 from .container import SERVER_LABEL, USER_LABEL, ContainerSpec
-from .engine import DockerEngine, Engine, engine_for
+from .engine import Engine, engine_for
 from .environment import notebook_environment, server_api
 from .errors import (
     ContainerExitedError,
@@ -43,9 +43,10 @@ from .storage_port import Attachment, Bind, NoStorage, ServerIds, ServerStorage
 from .uid_ranges import UidRange, UidRanges
 from .warm import Claim
 
-__all__ = ["DockerEngineSpawner", "NotebookSpawner", "PodmanSpawner"]
+__all__ = ["NotebookSpawner"]
 
 _RECONNECT_SECONDS = 15.0
+_ROUTED_SECONDS = 1.0
 _SERVER_PHASES = {"booting": "Your container is up", "jupyter": "Jupyter is loading"}
 
 
@@ -94,6 +95,7 @@ class NotebookSpawner(DockerSpawner):
         self.front_end: Mapping[str, str] = {}
         """Where the edge serves the image's static files, by part."""
         self._poll_lock = asyncio.Lock()
+        self._own_uids: UidRange | None = None
         self._server_container: ServerContainer | None = None
         super().__init__(*args, **kwargs)
 
@@ -288,11 +290,11 @@ class NotebookSpawner(DockerSpawner):
 
     async def _uids(self) -> UidRange:
         """The user's host uids; podman maps a range of its own for each user."""
-        engine = self.settings.engine
-        path = self.settings.state_dir / "engine/uid-ranges.json"
-        return await asyncio.to_thread(
-            UidRanges(path, engine.uid_base).range_for, self.user.name
-        )
+        if self._own_uids is None:
+            path = self.settings.state_dir / "engine/uid-ranges.json"
+            ranges = UidRanges(path, self.settings.engine.uid_base)
+            self._own_uids = await asyncio.to_thread(ranges.range_for, self.user.name)
+        return self._own_uids
 
     def mapped_uids(self, uids: UidRange) -> UidRange | None:
         """The range that the engine must be told of."""
@@ -486,6 +488,9 @@ class NotebookSpawner(DockerSpawner):
         """Attach what the server was not made to wait for; its pages tell of any fault."""
 
         async def complete() -> None:
+            # First of all the user's way to the server, which takes the hub some milliseconds.
+            if self._spawn_future is not None:
+                await asyncio.wait({self._spawn_future}, timeout=_ROUTED_SECONDS)
             for fault in await SharedStorage.complete(self.attachment):
                 self.log.warning("%s: %s", self._log_name, fault)
 
@@ -495,19 +500,3 @@ class NotebookSpawner(DockerSpawner):
         """What the user should be told while the server runs."""
         kills = self.container.oom_kills()
         return [memory_notice(kills)] if kills else []
-
-
-class PodmanSpawner(NotebookSpawner):
-    """Notebook servers in podman, each user in a range of host uids of their own."""
-
-
-class DockerEngineSpawner(NotebookSpawner):
-    """Notebook servers in Docker, which has one mapping of uids for its whole daemon."""
-
-    async def _uids(self) -> UidRange:
-        engine = self.engine
-        assert isinstance(engine, DockerEngine)
-        return UidRange(await engine.uid_offset())
-
-    def mapped_uids(self, uids: UidRange) -> None:
-        """The daemon maps them by itself."""

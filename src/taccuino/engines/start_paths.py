@@ -10,7 +10,7 @@ from .errors import EngineError
 from .front_end import addresses_of, front_end_addresses
 from .progress import StartProgress
 from .readiness import until_ready
-from .storage_port import ServerIds
+from .storage_port import Attachment, ServerIds
 from .uid_ranges import UidRange
 
 if TYPE_CHECKING:
@@ -37,43 +37,48 @@ async def start_warm(
     """
     container = warm.container
     spawner.take_container(container)
+    spawner.attachment = Attachment()
+    spawner.front_end = addresses_of(spawner.settings, warm.image_id)
     told = spawner.expect_word()
     warm.link.on_phase = spawner.server_event
-    completing: asyncio.Future[Any] = asyncio.ensure_future(asyncio.sleep(0))
+    ids = ServerIds(warm.uids.uid, own.uid)
+    attaching = asyncio.ensure_future(spawner.attach(ids, progress, warm.place.name))
     checking = asyncio.ensure_future(spawner.warm_pool().check_image(warm))
     naming = asyncio.ensure_future(_name(spawner))
+    tasks: set[asyncio.Future[Any]] = {attaching, checking, naming}
+    completing: asyncio.Future[tuple[str, ...]] | None = None
     try:
-        ids = ServerIds(warm.uids.uid, own.uid)
-        await spawner.attach(ids, progress, warm.place.name)
-        expected = spawner.attachment.expected
-        if not expected:
-            completing = asyncio.ensure_future(SharedStorage.complete(spawner.attachment))
-        progress.enter("container", "A container that was waiting becomes yours")
-        spawner.front_end = addresses_of(spawner.settings, warm.image_id)
         spec = spawner.container_spec(None)
         assert container.group is not None
         container.group.limit_memory(spec.memory)
         container.group.weigh(1)
-        await checking
+        # Jupyter starts while the files are mounted, which take no longer.
         await warm.link.become(spec.environment, spec.command)
+        await attaching
+        await checking
+        progress.enter("container", "A container that was waiting becomes yours")
+        await warm.link.go_on(spawner.get_env())
+        expected = spawner.attachment.expected
+        if not expected:
+            completing = asyncio.ensure_future(SharedStorage.complete(spawner.attachment))
+            tasks.add(completing)
         progress.enter("jupyter")
         async with asyncio.timeout(_WARM_SECONDS):
             await until_ready(container, told, spawner.died_alone)
         for sentence in await SharedStorage.confirm(spawner.attachment):
             progress.notice(sentence)
         container.booted(spec.cpus)
-        if not expected:
+        if completing:
             for fault in await completing:
                 progress.notice(fault)
         await naming
     finally:
         warm.link.on_phase = None
         warm.link.close()
-        tasks = {completing, checking, naming}
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    if expected:  # it has the processor to itself until now
+    if expected:
         spawner.complete_storage()
     progress.enter("ready")
     return f"http://{container.ip}:{spawner.port}"

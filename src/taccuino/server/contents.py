@@ -118,8 +118,12 @@ class Contents(AsyncLargeFileManager):
     def __init__(self, **options: Any) -> None:
         self._calls = {True: FileCalls(), False: FileCalls(room=32)}
         self.loop: asyncio.AbstractEventLoop
-        self.storage_gate = StorageGate(os.environ)
         super().__init__(**options)
+
+    @cached_property
+    def storage_gate(self) -> StorageGate:
+        """Made when Jupyter listens: what it reads may come only with the user's files."""
+        return StorageGate(os.environ)
 
     @cached_property
     def _files(self) -> _Blocking:

@@ -11,14 +11,30 @@ and before Python 3.12.3 two threads that used a module first could see half of 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-__all__ = ["deferred", "function"]
+__all__ = ["deferred", "function", "left_out"]
+
+
+@contextmanager
+def left_out(modules: Iterable[str]) -> Iterator[None]:
+    """Let imports of ``modules`` fail while this is open, as if they were not installed.
+
+    For what its importer can do without. One that is imported already is left as it is.
+    """
+    absent = [name for name in modules if name not in sys.modules]
+    for name in absent:  # Python's reference, "The import system": such an import fails
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import hmac
 import json
 import os
 import secrets
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,21 @@ _READ_SECONDS = 15.0
 class _NoticesHandler(APIHandler):
     # A browser that shows this page and does nothing else is idle.
     _track_activity = False
-    board: NoticeBoard
-
-    def initialize(self, board: NoticeBoard) -> None:
-        self.board = board
 
     @tornado.web.authenticated
     async def get(self) -> None:
         # Tornado answers 304 when it is what the browser has.
         self.set_header("Cache-Control", "no-cache")
-        self.finish(await self.board.page())
+        self.finish(await _notice_board().page())
+
+
+@cache
+def _notice_board() -> NoticeBoard:
+    """Made when Jupyter listens: what it reads may come only with the user's files.
+
+    Not later: from then on it counts what was killed for memory.
+    """
+    return NoticeBoard(Contract(os.environ), os.environ.get("TACCUINO_WORKAREA_FAULTS", ""))
 
 
 class _KeepaliveHandler(APIHandler):
@@ -156,12 +162,11 @@ def load_jupyter_server_extension(serverapp: Any) -> None:
     """Called by Jupyter Server: add the handlers."""
     base = url_path_join(serverapp.web_app.settings["base_url"], "taccuino")
     contract = Contract(os.environ)
-    board = NoticeBoard(contract, os.environ.get("TACCUINO_WORKAREA_FAULTS", ""))
     copies = {"copies": _Copies(contract, contract.hub_base_url)}
     serverapp.web_app.add_handlers(
         ".*$",
         [
-            (url_path_join(base, "notices"), _NoticesHandler, {"board": board}),
+            (url_path_join(base, "notices"), _NoticesHandler),
             (url_path_join(base, "keepalive"), _KeepaliveHandler),
             (url_path_join(base, "copies"), _SharingHandler, copies),
             (url_path_join(base, "copies/([0-9a-f]+)"), _SharedHandler, copies),
@@ -176,6 +181,9 @@ def load_jupyter_server_extension(serverapp: Any) -> None:
 
 async def _start_jupyter_server_extension(serverapp: Any) -> None:
     """Called by Jupyter Server once it listens: tell the launcher."""
+    _notice_board()
+    # So is the gate, whose patience begins now; contents may be another class's.
+    getattr(serverapp.contents_manager, "storage_gate", None)
     # Not before: JupyterHub's extension sets a hook of its own, and asks for no earlier one.
     front_end.install(serverapp.web_app.settings, os.environ)
     descriptor = os.environ.pop(NOTIFY_VARIABLE, "")

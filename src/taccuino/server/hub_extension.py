@@ -6,7 +6,7 @@ import asyncio
 import gc
 import os
 import random
-from typing import Any
+from typing import Any, ClassVar
 
 from jupyterhub._version import __version__, _check_version
 from jupyterhub.singleuser.extension import (
@@ -17,14 +17,16 @@ from jupyterhub.singleuser.extension import (
 from tornado.web import HTTPError
 from traitlets import default
 
+from .files_gate import FilesGate
 from .hub_auth import HubAuth
 
 __all__ = ["NotebookIdentityProvider", "NotebookServer"]
 
-_REST_SECONDS = 4.0
+_REST = 0.05
+"""Of the time between two reports of activity: for so long a new server asks the hub nothing,
+and by as much those differ that start together."""
+_LEAST_REST_SECONDS = 4.0
 _LONGEST_PAUSE = 60.0
-_SPREAD = 0.05
-"""Of the time between two reports of activity, what servers that start together differ by."""
 
 
 class NotebookIdentityProvider(JupyterHubIdentityProvider):
@@ -52,10 +54,26 @@ class NotebookServer(JupyterHubSingleUser):
     class at once everybody's: `_rest`.
     """
 
+    _gate: ClassVar[FilesGate | None] = None
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._listening = asyncio.Event()
         self._version_check: asyncio.Task[None] | None = None
+
+    @classmethod
+    def launch_with(cls, gate: FilesGate) -> None:
+        """Launch it, and wait at the gate when all is done but to listen for requests."""
+        cls._gate = gate
+        cls.launch_instance()
+
+    @classmethod
+    def initialize_server(cls, *arguments: Any, **options: Any) -> Any:
+        """Initialize Jupyter Server, until the user's files are needed."""
+        server = super().initialize_server(*arguments, **options)
+        if cls._gate is not None:
+            cls._gate.wait()
+        return server
 
     @classmethod
     def get_extension_package(cls) -> str:
@@ -109,8 +127,9 @@ class NotebookServer(JupyterHubSingleUser):
                 return
 
     async def _rest(self) -> None:
-        spread = _SPREAD * self.hub_activity_interval
-        await asyncio.sleep(_REST_SECONDS + random.uniform(0, spread))  # noqa: S311 - no secret
+        rest = _REST * self.hub_activity_interval
+        pause = max(rest, _LEAST_REST_SECONDS) + random.uniform(0, rest)  # noqa: S311 - no secret
+        await asyncio.sleep(pause)
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:

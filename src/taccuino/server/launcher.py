@@ -16,10 +16,12 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from .contract import Contract
+from .files_gate import FilesGate, looks_at
 from .limits import memory_kills, size_in_words
 from .link import LINK_VARIABLE, Link
 from .workarea import lay_out, make_runtime_directory, write_aws_config
@@ -27,7 +29,7 @@ from .workarea import lay_out, make_runtime_directory, write_aws_config
 if TYPE_CHECKING:
     from .phases import Phases
 
-__all__ = ["LINK_VARIABLE", "NOTIFY_VARIABLE", "child_environment", "command", "main", "run"]
+__all__ = ["LINK_VARIABLE", "NOTIFY_VARIABLE", "command", "main", "run"]
 
 NOTIFY_VARIABLE = "TACCUINO_NOTIFY_FD"
 """A file descriptor to which Jupyter's extension writes a line once the server listens."""
@@ -38,6 +40,8 @@ _STATIC_KEYS = (
     "AWS_SESSION_TOKEN",
     "AWS_PROFILE",
 )
+_HUNG_UP = 1
+"""The exit code where the hub gave the start up before the user's files were there."""
 _SINGLEUSER = [sys.executable, "-m", "taccuino.server.singleuser"]
 _NO_HUB = """\
 taccuino-server: no hub started this server (JUPYTERHUB_API_URL, JUPYTERHUB_API_TOKEN are not
@@ -64,39 +68,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(
     arguments: Sequence[str],
     link: Link | None = None,
-    start: Callable[[], None] | None = None,
+    start: Callable[[FilesGate], None] | None = None,
 ) -> int:
     """Run the notebook server with the identity that the environment tells.
 
     With ``start``, what Jupyter needs is imported: a fork calls it with the command line's
-    options. With ``link``, the phases are told there.
+    options, and it waits for the user's files by itself. With ``link``, the files are waited
+    for and the phases told there.
     """
     contract = Contract(os.environ)
+    words = command(contract, arguments)
+    if words[: len(_SINGLEUSER)] != _SINGLEUSER or looks_at(
+        contract.workarea, os.environ, arguments
+    ):
+        start = None
+    if link and not start:
+        if not _take_files(link, contract.workarea):
+            return _HUNG_UP
+        contract = Contract(os.environ)
     try:
-        runtime = make_runtime_directory()
-        oidc_socket = _listen(socket.AF_UNIX, str(runtime / "oidc-agent.sock"))
-        endpoint = _listen(socket.AF_INET, ("127.0.0.1", 0))
-        token = os.urandom(24).hex()
-        environment = child_environment(os.environ, contract, runtime, endpoint, token)
+        agent = _Agent(contract)
+        environment = agent.child_environment()
     except OSError as error:
         problem = f"the agent cannot be set up: {error}. Is /tmp writable?"
         _say(f"taccuino-server: {problem}\n")
         if link:
             link.tell("failed", problem)
         return 1
-    if problems := lay_out(Path(contract.workarea)):
-        environment["TACCUINO_WORKAREA_FAULTS"] = "\n".join(problems)
-        _say("\n".join(problems) + "\n")
+    gate = FilesGate() if link and start else None
+    if gate is None:
+        environment |= _lay_out(contract.workarea)
     reader, writer = os.pipe()
     environment[NOTIFY_VARIABLE] = str(writer)
-    words = command(contract, arguments)
-    if words[: len(_SINGLEUSER)] != _SINGLEUSER:
-        start = None
-    child = _start(words, environment, writer, start)
+    child = _start(words, environment, writer, partial(start, gate) if start and gate else None)
     os.close(writer)
     _forward_signals(child)
-    phases = _serve(contract, oidc_socket, endpoint, token, link) if contract.has_hub else None
+    phases = agent.serve(link) if contract.has_hub else None
+    if link and gate:
+        if not _take_files(link, contract.workarea):
+            os.kill(child, signal.SIGKILL)
+            return _HUNG_UP
+        whole = agent.child_environment() | _lay_out(contract.workarea)
+        new = {name: text for name, text in whole.items() if environment.get(name) != text}
+        gate.open(contract.workarea, new)
     return _wait(child, reader, phases, contract)
+
+
+def _take_files(link: Link, workarea: str) -> bool:
+    """Wait for the files, go there, and take up what the storage says; False: no files come."""
+    files = link.files()
+    if files is None:
+        return False
+    os.environ.update(files["environment"])
+    with contextlib.suppress(OSError):  # they are mounted over what this process sees
+        os.chdir(workarea)
+    return True
+
+
+def _lay_out(workarea: str) -> dict[str, str]:
+    """Lay examples into the workarea; what could not be, for Jupyter's environment."""
+    problems = "\n".join(lay_out(Path(workarea)))
+    if not problems:
+        return {}
+    _say(f"{problems}\n")
+    return {"TACCUINO_WORKAREA_FAULTS": problems}
 
 
 def command(contract: Contract, arguments: Sequence[str]) -> list[str]:
@@ -112,36 +147,74 @@ def command(contract: Contract, arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "jupyter_server", "--no-browser", *options, *arguments]
 
 
-def child_environment(
-    inherited: Mapping[str, str],
-    contract: Contract,
-    runtime: Path,
-    endpoint: socket.socket,
-    token: str,
-) -> dict[str, str]:
-    """Jupyter's environment: what was inherited, and where the agent is.
+class _Agent:
+    """The agent: its sockets are bound before Jupyter starts, and served while it does.
 
     Raises
     ------
     OSError
-        If the AWS configuration can't be written.
+        If they can't be made.
     """
-    # The address with the server's token lies there; by default, it is in the home directory.
-    runtime_files = inherited.get("JUPYTER_RUNTIME_DIR") or str(runtime / "jupyter")
-    # A static key would win over the agent's credentials.
-    environment = {name: value for name, value in inherited.items() if name not in _STATIC_KEYS}
-    environment["JUPYTER_RUNTIME_DIR"] = runtime_files
-    if not contract.has_hub:
-        return environment
-    port = endpoint.getsockname()[1]
-    return environment | {
-        "OIDC_SOCK": str(runtime / "oidc-agent.sock"),
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}/credentials",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN": token,
-        "AWS_CONFIG_FILE": str(write_aws_config(runtime, contract.region)),
-        "AWS_REGION": contract.region,
-        "AWS_DEFAULT_REGION": contract.region,
-    }
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._runtime = make_runtime_directory()
+        self._oidc_socket = _listen(socket.AF_UNIX, str(self._runtime / "oidc-agent.sock"))
+        self._endpoint = _listen(socket.AF_INET, ("127.0.0.1", 0))
+        self._token = os.urandom(24).hex()
+
+    def child_environment(self) -> dict[str, str]:
+        """Jupyter's environment: what was inherited, and where the agent is.
+
+        Raises
+        ------
+        OSError
+            If the AWS configuration can't be written.
+        """
+        inherited, runtime = os.environ, self._runtime
+        # The address with the server's token lies there; by default, it is in the home
+        # directory.
+        runtime_files = inherited.get("JUPYTER_RUNTIME_DIR") or str(runtime / "jupyter")
+        # A static key would win over the agent's credentials.
+        environment = {
+            name: value for name, value in inherited.items() if name not in _STATIC_KEYS
+        }
+        environment["JUPYTER_RUNTIME_DIR"] = runtime_files
+        if not self._contract.has_hub:
+            return environment
+        region = Contract(inherited).region
+        port = self._endpoint.getsockname()[1]
+        return environment | {
+            "OIDC_SOCK": str(runtime / "oidc-agent.sock"),
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}/credentials",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": self._token,
+            "AWS_CONFIG_FILE": str(write_aws_config(runtime, region)),
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
+        }
+
+    def serve(self, link: Link | None) -> Phases | Link:
+        """Start the threads. Imported here, while Jupyter starts: it costs 40 ms."""
+        from threading import Thread
+
+        from .agent import CredentialsEndpoint, OidcAgent
+        from .hub_client import HubClient
+        from .phases import Phases
+        from .sources import CredentialSource, TokenSource
+
+        contract = self._contract
+        hub = HubClient(contract.hub_api_url, contract.hub_token)
+        phases = link or Phases(hub, contract.server_name, _say)
+        phases.tell("booting")
+        agent = OidcAgent(contract.profile, TokenSource(hub))
+        credentials = CredentialsEndpoint(self._endpoint, self._token, CredentialSource(hub))
+        for serve, arguments, name in (
+            (agent.serve, (self._oidc_socket,), "oidc-agent"),
+            (credentials.serve_forever, (), "credentials-endpoint"),
+        ):
+            Thread(target=serve, args=arguments, name=name, daemon=True).start()
+        phases.tell("jupyter")
+        return phases
 
 
 def _listen(family: socket.AddressFamily, address: str | tuple[str, int]) -> socket.socket:
@@ -198,32 +271,6 @@ def _forward_signals(child: int) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, forward)
-
-
-def _serve(
-    contract: Contract,
-    oidc_socket: socket.socket,
-    endpoint: socket.socket,
-    token: str,
-    link: Link | None,
-) -> Phases | Link:
-    """Start the agent's threads. Imported here, while Jupyter starts: it costs 40 ms."""
-    from threading import Thread
-
-    from .agent import CredentialsEndpoint, OidcAgent
-    from .hub_client import HubClient
-    from .phases import Phases
-    from .sources import CredentialSource, TokenSource
-
-    hub = HubClient(contract.hub_api_url, contract.hub_token)
-    phases = link or Phases(hub, contract.server_name, _say)
-    phases.tell("booting")
-    agent = OidcAgent(contract.profile, TokenSource(hub))
-    Thread(target=agent.serve, args=(oidc_socket,), name="oidc-agent", daemon=True).start()
-    credentials = CredentialsEndpoint(endpoint, token, CredentialSource(hub))
-    Thread(target=credentials.serve_forever, name="credentials-endpoint", daemon=True).start()
-    phases.tell("jupyter")
-    return phases
 
 
 def _wait(child: int, reader: int, phases: Phases | Link | None, contract: Contract) -> int:

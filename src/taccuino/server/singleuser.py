@@ -22,12 +22,17 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .deferred_imports import deferred, function
+from .deferred_imports import deferred, function, left_out
 
 if TYPE_CHECKING:
     from .hub_extension import NotebookServer
 
 __all__ = ["import_ahead", "main"]
+
+
+def _functions(module: str, *names: str) -> Mapping[str, Any]:
+    return {name: function(module, name) for name in names}
+
 
 TESTED_SERIES = (6, 1)
 """The versions of JupyterHub whose use of `DEFERRED` was looked through."""
@@ -39,11 +44,33 @@ DEFERRED: Mapping[str, Mapping[str, Any]] = {
     "sqlalchemy": {},
     "sqlalchemy.exc": {"SQLAlchemyError": type("SQLAlchemyError", (Exception,), {})},
     # Used once the server listens.
-    "jupyterhub.httpclient": {"fetch": function("jupyterhub.httpclient", "fetch")},
+    "jupyterhub.httpclient": _functions("jupyterhub.httpclient", "fetch"),
     "aiohttp": {},
+    # Used when somebody comes who is not logged in.
+    "unittest.mock": {},
     # Used when JupyterLab is given lists of allowed or blocked extensions by address.
     "requests": {},
+    # Used where JupyterLab may install extensions.
+    "jupyterlab.extensions.pypi": _functions(
+        "jupyterlab.extensions.pypi", "PyPIExtensionManager"
+    ),
+    # Used when extensions are listed.
+    "jupyter_builder.jupyterlab_semver": _functions(
+        "jupyter_builder.jupyterlab_semver",
+        *("Range", "clean", "gt", "gte", "lt", "lte", "make_range", "make_semver"),
+    ),
+    # Used where kernels are another server's.
+    "websocket": {},
+    # Used by jsonschema for formats that no schema of Jupyter's has.
+    "idna": {"IDNAError": UnicodeError},
+    "isoduration": {"DurationParsingException": ValueError},
+    "webcolors": {},
 }
+LEFT_OUT = ("rfc3986_validator",)
+"""jsonschema checks ``format: uri`` where it finds this, which takes a tenth of the imports.
+
+Jupyter's own schemas of events have it in one place, their names.
+"""
 _OTHER_SERVER = ("JUPYTERHUB_SINGLEUSER_APP", "JUPYTERHUB_SINGLEUSER_EXTENSION")
 
 
@@ -77,11 +104,11 @@ def _import() -> type[NotebookServer] | None:
 
     if version_info[:2] != TESTED_SERIES:
         return None
-    with deferred(DEFERRED):
+    with deferred(DEFERRED), left_out(LEFT_OUT):
         from .hub_extension import NotebookServer
 
         with contextlib.suppress(ImportError):  # an image without JupyterLab
-            import_module("jupyterlab_server")  # it is loaded later anyway
+            import_module("jupyterlab.labapp")  # it is loaded later anyway
     return NotebookServer
 
 

@@ -2,7 +2,8 @@
 
 One process imports what a start needs, says so over the `Link`, and sleeps. When it is told who
 it is, it forks: the child becomes Jupyter without an import more, the parent the launcher and
-agent. Nothing of a user is there before; whatever is random is made anew after.
+agent. Nothing of a user is there before; whatever is random is made anew after. The user's
+files are mounted meanwhile (`FilesGate`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _LATER = (
     "jupyter_server.view.handlers",
     "notebook_shim.shim",
     "taccuino.server.contents",
+    "taccuino.server.kernels",
     "tornado.platform.asyncio",
     # The launcher's
     "taccuino.server.agent",
@@ -62,18 +64,12 @@ def main() -> int:
         return 0
     before = dict(os.environ)
     os.environ.update(identity["environment"])
-    fits = server is not None and not must_be_read_at_start(before, os.environ)
-    _begin_anew()
-    start = server.launch_instance if fits and server else None
-    return launcher.run(identity["arguments"], link, start)
-
-
-def _begin_anew() -> None:
-    """Take up what was fixed when this process began, in the pool."""
-    with contextlib.suppress(OSError):  # the user's files are mounted over what it sees
-        os.chdir(os.environ.get("JUPYTERHUB_ROOT_DIR") or "/workarea")
+    # What was fixed when this process began, in the pool.
     random.seed()
     time.tzset()
+    if server is None or must_be_read_at_start(before, os.environ):
+        return launcher.run(identity["arguments"], link)
+    return launcher.run(identity["arguments"], link, server.launch_with)
 
 
 def must_be_read_at_start(old: Mapping[str, str], new: Mapping[str, str]) -> bool:

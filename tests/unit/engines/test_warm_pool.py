@@ -14,7 +14,7 @@ from taccuino.engines.uid_ranges import UidRange
 from taccuino.engines.warm import WarmPool, pool, server
 from taccuino.settings import Settings
 
-ABLE = {"Entrypoint": ["tini", "--", "taccuino-server"], "Labels": {"taccuino.warm": "1"}}
+ABLE = {"Entrypoint": ["tini", "--", "taccuino-server"], "Labels": {"taccuino.warm": "2"}}
 
 
 class StandInServer:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from taccuino.server.deferred_imports import deferred, function
+from taccuino.server.deferred_imports import deferred, function, left_out
 
 SOURCE = Path(__file__).parents[3] / "src"
 FILES = {
@@ -139,3 +139,11 @@ def test_what_is_not_as_tested_starts_jupyterhubs_own(more: str, said: str) -> N
     assert done.stdout == "-m jupyterhub.singleuser --one --two\n"
     assert said in done.stderr
     assert bool(said) == bool(done.stderr)
+
+
+def test_what_is_left_out_is_as_if_it_were_not_installed() -> None:
+    with left_out(["tc_heavy"]), pytest.raises(ImportError):
+        import_module("tc_heavy")
+    assert import_module("tc_heavy").NAME == "real"
+    with left_out(["tc_heavy"]):
+        assert import_module("tc_heavy").NAME == "real"

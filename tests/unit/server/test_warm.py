@@ -74,8 +74,10 @@ def warm(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], socket.socket,
 
 
 def become(connection: socket.socket, arguments: list[str], **environment: str) -> None:
+    """Tell it who it is; the files follow, here at once."""
     identity = {"environment": environment, "arguments": arguments}
-    connection.sendall(json.dumps(identity).encode() + b"\n")
+    for message in (identity, {"environment": environment}):
+        connection.sendall(json.dumps(message).encode() + b"\n")
 
 
 def hubs(hub: HubDouble, tmp_path: Path) -> dict[str, str]:

@@ -62,18 +62,30 @@ class Link:
             os.chown(owned, uid, uid)
 
     async def become(self, environment: Mapping[str, str], arguments: Sequence[str]) -> None:
-        """Tell the server who it is.
+        """Tell the server who it is: it starts, and waits for the user's files.
 
         Raises
         ------
         ContainerExitedError
             If nobody hears it.
         """
-        identity = {"environment": dict(environment), "arguments": list(arguments)}
+        await self._tell({"environment": dict(environment), "arguments": list(arguments)})
+
+    async def go_on(self, environment: Mapping[str, str]) -> None:
+        """Tell the server that the user's files are there, and all of its environment.
+
+        Raises
+        ------
+        ContainerExitedError
+            If nobody hears it.
+        """
+        await self._tell({"environment": dict(environment)})
+
+    async def _tell(self, message: Mapping[str, object]) -> None:
         if self._writer is None or self.closed.is_set():
             raise ContainerExitedError("the warm server has hung up")
         try:
-            self._writer.write(json.dumps(identity).encode() + b"\n")
+            self._writer.write(json.dumps(message).encode() + b"\n")
             await self._writer.drain()
         except OSError as error:
             raise ContainerExitedError(f"the warm server has hung up: {error}") from error

@@ -28,8 +28,8 @@ __all__ = ["WARM_IMAGE_LABEL", "WarmPool"]
 
 log = logging.getLogger(__name__)
 
-WARM_IMAGE_LABEL = "taccuino.warm"
-"""On an image: its entry point can wait for its user."""
+WARM_IMAGE_LABEL, WARM_IMAGE_VERSION = "taccuino.warm", "2"
+"""On an image: its entry point can wait for its user, and speaks this version of the `Link`."""
 _ENTRY_POINT = "taccuino-server"
 _LOOK_SECONDS = 30.0
 _QUIET_SECONDS = 5.0
@@ -250,7 +250,7 @@ class WarmPool:
         info: dict[str, Any] = await self._engine.image(image) or {}
         config = info.get("Config") or {}
         words = config.get("Entrypoint") or [""]
-        able = WARM_IMAGE_LABEL in (config.get("Labels") or {})
+        able = (config.get("Labels") or {}).get(WARM_IMAGE_LABEL) == WARM_IMAGE_VERSION
         if able and words[-1].endswith(_ENTRY_POINT) and not config.get("Cmd"):
             return True
         if identity not in self._told:

@@ -30,7 +30,7 @@ from .directories import Directories
 from .faults import explain_storage_error
 from .former import upload_former
 from .held import restore_before_mount
-from .kernel import MountTable, free_mount_point, is_directory_within
+from .kernel import MountTable, free_mount_point, is_directory_within, is_mount_point
 from .layout import Record, UserPaths, node_name
 from .limits import ProcessGroup
 from .mending import LogTail, mend
@@ -290,8 +290,9 @@ class CloudMounts:
         rclone = await self._running()
         self.step = f"waiting for the object storage at {self._endpoint}"
         limit = self._settings.mount_plane.ready_timeout * 0.4
+        table = await asyncio.to_thread(MountTable.read)
         found = await asyncio.gather(
-            *(self._ensure_part(rclone, part, limit) for part in self.parts)
+            *(self._ensure_part(rclone, part, table, limit) for part in self.parts)
         )
         refused = {
             part.name: fault for part, fault in zip(self.parts, found, strict=True) if fault
@@ -299,7 +300,9 @@ class CloudMounts:
         # Without new credentials those that rclone still has may do.
         return (faults or refused) if refused else {}
 
-    async def _ensure_part(self, rclone: Rclone, part: Part, limit: float) -> str | None:
+    async def _ensure_part(
+        self, rclone: Rclone, part: Part, table: MountTable, limit: float
+    ) -> str | None:
         """Mount a part if its storage answers, and prove it; the fault, if there is one.
 
         One that was proven before is mounted also while the storage is away: its cache may
@@ -308,7 +311,7 @@ class CloudMounts:
         fault = await self._probe(rclone, part, limit)
         if fault and part.name not in self._record.proven:
             return fault
-        if not self.is_mounted(await asyncio.to_thread(MountTable.read), part):
+        if not self.is_mounted(table, part):
             await asyncio.to_thread(free_mount_point, part.target)
             if fault is None:
                 await self._put_together(rclone, part, limit)
@@ -316,8 +319,7 @@ class CloudMounts:
             seconds = self._directories.listing_seconds
             options = mount_options(self._settings, self._record.request, part, seconds)
             await rclone.call("mount/mount", **options)
-        table = await asyncio.to_thread(MountTable.read)
-        if not self.is_mounted(table, part):
+        if not await asyncio.to_thread(is_mount_point, part.target):
             return f"{part.title}: it could not be mounted."
         if not await is_directory_within(part.target, 5.0):
             return f"{part.title}: its mount does not answer."
@@ -351,8 +353,8 @@ class CloudMounts:
 
     def is_mounted(self, table: MountTable, part: Part) -> bool:
         """Whether a part is mounted and has its rclone."""
-        entry = table.at(part.target)
-        return self.alive and entry is not None and entry.kind == _FUSE
+        entry = table.at(part.target) if self.alive else None
+        return entry is not None and entry.kind == _FUSE
 
     async def found_fault(self, table: MountTable) -> bool:
         """Ask the storage itself where no relay does; whether a cut was found."""

@@ -13,6 +13,7 @@ import errno
 import os
 import re
 import select
+import struct
 import subprocess
 import threading
 import time
@@ -29,18 +30,29 @@ __all__ = [
     "bind",
     "free_mount_point",
     "is_directory_within",
+    "is_mount_point",
     "make_private_directory",
     "make_shared_directory",
     "make_slave",
+    "mount_device",
     "run",
     "unmount",
 ]
 
 _MNT_DETACH = 2
+_MS_NOSUID = 1 << 1
+_MS_NODEV = 1 << 2
 _MS_BIND = 1 << 12
 _MS_REC = 1 << 14
 _MS_SLAVE = 1 << 19
 _UMOUNT_NOFOLLOW = 8
+_AT_FDCWD = -100
+_AT_SYMLINK_NOFOLLOW = 0x100
+_AT_NO_AUTOMOUNT = 0x800
+_AT_STATX_DONT_SYNC = 0x4000
+_STATX_ATTR_MOUNT_ROOT = 0x2000
+_STATX_ATTRIBUTES, _STATX_SIZE = 8, 256
+"""Bytes: where ``stx_attributes`` lies in ``struct statx``, and how long that is."""
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -154,8 +166,26 @@ class MountTable:
         return sorted(entries, key=lambda entry: len(entry.path.parts), reverse=True)
 
 
+def is_mount_point(path: Path) -> bool:
+    """Whether something is mounted at exactly this path; it is not asked itself (statx(2)).
+
+    Of one path that takes a thousandth of the time that `MountTable` takes.
+    """
+    flags = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT | _AT_STATX_DONT_SYNC
+    answer = ctypes.create_string_buffer(_STATX_SIZE)
+    if _libc.statx(_AT_FDCWD, os.fsencode(path), flags, 0, answer) != 0:
+        if (number := ctypes.get_errno()) == errno.ENOENT:
+            return False
+        raise OSError(number, os.strerror(number), str(path))
+    (attributes,) = struct.unpack_from("=Q", answer, _STATX_ATTRIBUTES)
+    return bool(attributes & _STATX_ATTR_MOUNT_ROOT)
+
+
 def unmount(path: Path, *, lazy: bool = False) -> None:
-    """Unmount what is at the path, if anything; blocking.
+    """Unmount what is at the path, if anything, and all that is stacked there; blocking.
+
+    The kernel is asked to do it rather than what is mounted: its table of a node with fifty
+    servers takes milliseconds to read.
 
     Raises
     ------
@@ -163,10 +193,11 @@ def unmount(path: Path, *, lazy: bool = False) -> None:
         If it is in use (``EBUSY``) or can't be unmounted.
     """
     flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
-    while MountTable.read().at(path):
-        if _libc.umount2(os.fsencode(path), flags) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(path))
+    while _libc.umount2(os.fsencode(path), flags) == 0:
+        pass
+    number = ctypes.get_errno()
+    if number not in (errno.EINVAL, errno.ENOENT):  # no mount point (umount(2)), or nothing
+        raise OSError(number, os.strerror(number), str(path))
 
 
 def bind(source: Path, target: Path, *options: str, tree: bool = False) -> None:
@@ -181,10 +212,16 @@ def make_slave(path: Path) -> None:
     _mount(None, path, _MS_SLAVE | _MS_REC)
 
 
-def _mount(source: Path | None, target: Path, flags: int) -> None:
+def mount_device(device: Path, kind: str, target: Path) -> None:
+    """Mount a block device's file system, with ``nosuid`` and ``nodev``; blocking."""
+    _mount(device, target, _MS_NOSUID | _MS_NODEV, kind)
+
+
+def _mount(source: Path | None, target: Path, flags: int, kind: str | None = None) -> None:
     """mount(2) itself: the program takes several milliseconds."""
     origin = None if source is None else os.fsencode(source)
-    if _libc.mount(origin, os.fsencode(target), None, flags, None) != 0:
+    system = None if kind is None else kind.encode()
+    if _libc.mount(origin, os.fsencode(target), system, flags, None) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(target))
 

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -53,6 +54,12 @@ class Hierarchies:
         return cls(v1, None if v1 else v2)
 
 
+@cache
+def _hierarchies() -> Hierarchies:
+    """Those of this machine, which stay for as long as it runs."""
+    return Hierarchies.parse(Path("/proc/self/mounts").read_text(encoding="utf-8"))
+
+
 @dataclass(frozen=True)
 class ProcessGroup:
     """The control group of one user's rclone, in each hierarchy that has one of the limits."""
@@ -67,12 +74,11 @@ class ProcessGroup:
         """The group of a user; two instances on one machine have groups of their own."""
         instance = hashlib.sha256(str(settings.state_dir).encode()).hexdigest()[:8]
         plane = settings.mount_plane
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8")
         return cls(
             f"taccuino-{instance}/{slug}",
             parse_size(plane.process_memory),
             plane.process_threads,
-            Hierarchies.parse(mounts),
+            _hierarchies(),
         )
 
     def admit(self, pid: int) -> None:

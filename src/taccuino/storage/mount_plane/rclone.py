@@ -125,6 +125,9 @@ class Rclone:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while not self.exited.is_set() and loop.time() < deadline:
+            if not self._socket.exists():  # that costs less than a question
+                await asyncio.sleep(0.005)
+                continue
             try:
                 answer = await self.call("core/pid", timeout=deadline - loop.time())
             except RcloneError:

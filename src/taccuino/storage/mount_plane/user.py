@@ -17,7 +17,7 @@ from .cache import dirty_files
 from .cloud import CloudMounts
 from .configuration import RcloneError
 from .credentials import CredentialSource
-from .kernel import MountTable, make_private_directory
+from .kernel import MountTable, is_mount_point, make_private_directory
 from .layout import Record, UserPaths, boot_id, forget
 from .relay import StorageRelay
 from .status_file import StatusFile
@@ -118,8 +118,7 @@ class UserMounts:
             self._poke.set()
         if not late:
             work.result()
-            await self.look(await asyncio.to_thread(MountTable.read))
-            return await self.status()
+            return await self.look(await self._table()) or await self.status()
         # It goes on; the keeper's next turn waits for it.
         work.add_done_callback(_report)
         return await self.status(f"Not ready within {limit:g} s: {self._doing}.")
@@ -160,14 +159,17 @@ class UserMounts:
 
     async def status(self, fault: str | None = None) -> MountStatus:
         """How the mounts are now; ``fault`` is added to those that are known."""
-        table = await asyncio.to_thread(MountTable.read)
-        return await self._status(table, await self.cloud.pending(), fault)
+        return await self._status(await self._table(), await self.cloud.pending(), fault)
+
+    async def _table(self) -> MountTable:
+        """The kernel's mounts; without rclone, none of the user's is to be looked for there."""
+        return await asyncio.to_thread(MountTable.read) if self.cloud.alive else MountTable("")
 
     async def _status(
         self, table: MountTable, waiting: Pending, fault: str | None = None
     ) -> MountStatus:
         area = view.path_of(self.paths, self.request)
-        usable = table.at(area) is not None
+        usable = is_mount_point(area)
         full = [_CACHE_FULL] if self.cache_is_full else []
         faults = [*([fault] if fault else []), *full, *self._all_faults]
         state: MountState = "failed"
@@ -212,13 +214,17 @@ class UserMounts:
             if not all(self.cloud.is_mounted(table, part) for part in expected):
                 self._poke.set()
 
-    async def look(self, table: MountTable) -> None:
-        """Bring the status file up to date; a stat(2) as long as nothing happens."""
+    async def look(self, table: MountTable) -> MountStatus | None:
+        """Bring the status file up to date; a stat(2) as long as nothing happens.
+
+        It answers with what it told, if there is anything to tell of.
+        """
         if self._gone.is_set():
-            return
+            return None
         status = await self._status(table, await self.cloud.look())
         if not self._gone.is_set():
             self._status_file.write(status, self.cloud.told_conflicts())
+        return status
 
     def storage_changed(self) -> None:
         """The object storage went away or came back: in the latter case nothing waits."""

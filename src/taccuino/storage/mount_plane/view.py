@@ -17,7 +17,7 @@ from pathlib import Path
 from taccuino.storage.mount_client import MountRequest
 
 from . import idmap
-from .kernel import MountTable, bind, make_slave, unmount
+from .kernel import MountTable, bind, is_mount_point, make_slave, unmount
 from .layout import UserPaths
 from .workarea import WorkareaError, unmount_patiently
 
@@ -44,14 +44,13 @@ def attach(paths: UserPaths, request: MountRequest) -> None:
     view = path_of(paths, request)
     if view == paths.workarea:
         return
-    table = MountTable.read()
     try:
-        if table.at(view) is None:
+        if not is_mount_point(view):
             paths.places.mkdir(mode=0o711, exist_ok=True)
             view.mkdir(mode=0o755, exist_ok=True)
             idmap.bind_as(paths.workarea, view, request.owner, request.uid)
         storage = view / "cloud_storage"
-        if request.place is not None and table.at(storage) is None:
+        if request.place is not None and not is_mount_point(storage):
             bind(paths.cloud_storage, storage, tree=True)
             # What is unmounted here must not be unmounted there.
             make_slave(storage)

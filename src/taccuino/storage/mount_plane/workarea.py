@@ -21,14 +21,23 @@ from weakref import WeakValueDictionary
 
 from taccuino.errors import TaccuinoError
 
-from .kernel import CommandError, MountTable, bind, run, unmount
+from .kernel import (
+    CommandError,
+    MountTable,
+    bind,
+    is_mount_point,
+    mount_device,
+    run,
+    unmount,
+)
 from .layout import UserPaths
+from .loop_devices import attached, device_of
+from .superblock import Superblock
 
 __all__ = [
     "WorkareaError",
     "detach",
     "ensure",
-    "file_system_size",
     "lock_of",
     "make_image",
     "mount_image",
@@ -112,7 +121,7 @@ def unmount_patiently(path: Path, *, patience: float = 5.0) -> None:
 def _ensure_plain(paths: UserPaths) -> None:
     paths.plain_area.mkdir(parents=True, exist_ok=True)
     paths.plain_area.parent.chmod(0o711)
-    if MountTable.read().at(paths.workarea) is None:
+    if not is_mount_point(paths.workarea):
         bind(paths.plain_area, paths.workarea, *_OPTIONS.split(","))
 
 
@@ -120,10 +129,9 @@ def _ensure_image(paths: UserPaths, uid: int, gid: int, quota: int | None) -> No
     image, wanted = paths.image, max(quota or 0, _SMALLEST)
     if not image.exists():
         make_image(image, uid, gid, wanted)
-    smaller = file_system_size(image) < wanted - _SMALLEST
-    mounted = MountTable.read().at(paths.workarea)
-    if mounted:
-        if smaller:
+    smaller = Superblock.read(image).size < wanted - _SMALLEST
+    if is_mount_point(paths.workarea):
+        if smaller and (mounted := MountTable.read().at(paths.workarea)):
             _grow_mounted(image, mounted.source, wanted)
         return
     mount_image(image, paths.workarea, wanted if smaller else 0)
@@ -139,10 +147,17 @@ def mount_image(image: Path, target: Path, grow_to: int = 0) -> None:
     """
     if _mount_attached(image, target):
         return
-    _check_file_system(image)
     if grow_to:
         _grow_unmounted(image, grow_to)
-    run("mount", "-t", "ext4", "-o", f"loop,{_OPTIONS}", image, target)
+    elif Superblock.read(image).is_clean:
+        try:
+            _mount_unattached(image, target)
+        except OSError as error:
+            log.warning("workarea %s: %s; it is checked", target, error)
+        else:
+            return
+    _check_file_system(image)
+    _mount_unattached(image, target)
 
 
 def _mount_attached(image: Path, target: Path, *, patience: float = 5.0) -> bool:
@@ -153,18 +168,23 @@ def _mount_attached(image: Path, target: Path, *, patience: float = 5.0) -> bool
     it does a moment after the last unmount: then the device fails, or is another image's.
     """
     deadline = time.monotonic() + patience
-    while device := _loop_device(image):
+    while device := device_of(image):
         try:
-            run("mount", "-t", "ext4", "-o", _OPTIONS, device, target)
-        except CommandError:
+            mount_device(device, "ext4", target)
+        except OSError:
             if time.monotonic() >= deadline:
                 raise
         else:
-            if _loop_device(image) == device:
+            if device_of(image) == device:
                 return True
             unmount(target)
         time.sleep(0.05)
     return False
+
+
+def _mount_unattached(image: Path, target: Path) -> None:
+    with attached(image) as device:
+        mount_device(device, "ext4", target)
 
 
 def _grow_mounted(image: Path, device: str, size: int) -> None:
@@ -213,26 +233,6 @@ def _check_file_system(image: Path, *options: str) -> None:
             "The workarea's file system is damaged; an administrator must mend it with "
             f"'e2fsck -f {image}'."
         ) from error
-
-
-def _loop_device(image: Path) -> str | None:
-    """The loop device that has the image open, if one has."""
-    output = run("losetup", "--noheadings", "--output", "NAME", "--associated", image)
-    return output.split()[0] if output.split() else None
-
-
-def file_system_size(image: Path) -> int:
-    """Bytes of the file system in an image, from its superblock (ext4: *The Super Block*).
-
-    It tells when an area should grow, also where a growth was cut off half-way.
-    """
-    with image.open("rb") as file:
-        file.seek(1024)
-        block = file.read(1024)
-    low, log_size, high = (
-        int.from_bytes(block[start : start + 4], "little") for start in (0x4, 0x18, 0x150)
-    )
-    return ((high << 32) + low) * (1024 << log_size)
 
 
 def _prepare_content(area: Path, uid: int, gid: int) -> None:

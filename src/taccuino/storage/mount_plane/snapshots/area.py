@@ -21,6 +21,7 @@ from taccuino.storage.mount_client import MountRequest
 from taccuino.storage.mount_plane import workarea
 from taccuino.storage.mount_plane.kernel import MountTable, bind, make_private_directory
 from taccuino.storage.mount_plane.layout import UserPaths, users_directory
+from taccuino.storage.mount_plane.superblock import Superblock
 
 from .restic import SnapshotError, error_of
 from .sandbox import AREA, RUN, Sandbox
@@ -248,7 +249,7 @@ def _lay_new(paths: UserPaths, request: MountRequest, new: Path) -> None:
         new.chmod(0o700)
         return
     image = _new_image(paths)
-    known = workarea.file_system_size(paths.image) if paths.image.exists() else 0
+    known = Superblock.read(paths.image).size if paths.image.exists() else 0
     size = max(request.quota_bytes or 0, known, _SMALLEST)
     workarea.make_image(image, request.owner, request.owner, size)
     workarea.mount_image(image, new)
