@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import requests
 
+from taccuino.edge.routemap import parse_map
 from taccuino.local.namespaces import SiteNetwork
 from taccuino.storage.clients import s3_client
 
@@ -41,6 +42,11 @@ class Site(Instance):
         self.index = SITES.index(name)
         self.network = SiteNetwork(shared.settings.port)
         self.settings_file = shared.state_dir / "sites" / f"{name}.json"
+
+    def serves(self, username: str) -> bool:
+        """Whether the edge has a route to a server of the user."""
+        routes = (self.state_dir / "edge/routes.map").read_text(encoding="utf-8")
+        return f"/user/{username}/" in parse_map(routes)[0]
 
     def up(self) -> None:
         """Bring the site up again, in its namespace."""

@@ -105,13 +105,12 @@ class Visitor(threading.Thread):
         """Whether something failed that does not work again yet."""
         return any(trouble.work_after is None for trouble in self.record.troubles)
 
-    def lost(self, s3: Any, bucket: str) -> list[str]:
-        """What was saved and is not in the bucket as it was saved."""
+    def lost(self, s3: Any, bucket: str, saved: dict[str, str]) -> list[str]:
+        """What of that is not in the bucket as it was saved."""
         found = {}
         pages = s3.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=f"crowd-{self._seed}/"
         )
-        saved = dict(self.saved)
         for page in pages:
             for item in page.get("Contents", []):
                 if item["Key"] in saved and item["Key"] not in self._checked:

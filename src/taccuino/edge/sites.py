@@ -271,28 +271,30 @@ def _server(settings: Settings, peer: PeerSettings, *, check: bool = False) -> s
 def front_door(settings: Settings, bind: str, sites: Sequence[tuple[str, str]]) -> str:
     """What stands at the address of several sites on one machine.
 
-    It passes connections on as they are, as a name with several addresses would: a client's
-    next connection goes to the same site while that can be reached, else to another.
+    It is what a load balancer before data centres would be: a client goes to the site that its
+    cookie names, or to the one that its address belongs to, while that can be reached. With a
+    certificate it sees no cookies, as the TLS is the sites' own.
 
     Parameters
     ----------
     bind
-        The line that listens, without TLS: that is the sites' own.
+        The line that listens, without TLS.
     sites
         Each one's name, and the address where its edge takes the PROXY protocol.
     """
-    tls = " check-ssl verify none" if settings.edge.certificate else ""
+    sealed = settings.edge.certificate is not None
     defaults = [
-        "mode tcp",
+        f"mode {'tcp' if sealed else 'http'}",
         "log global",
         "option dontlog-normal",
         "option dontlognull",
-        "timeout client 24h",
-        "timeout server 24h",
+        f"timeout client {'24h' if sealed else '10m'}",
+        f"timeout server {'24h' if sealed else '10m'}",
+        "timeout tunnel 24h",
         "timeout connect 500ms",
         "option clitcpka",
+        *(() if sealed else ("timeout http-request 15s", "option http-no-delay")),
     ]
-    frontend = [bind, "default_backend sites"]
     backend = [
         "balance source",
         "hash-type consistent",
@@ -301,14 +303,17 @@ def front_door(settings: Settings, bind: str, sites: Sequence[tuple[str, str]]) 
         "option redispatch 1",
         (
             "default-server send-proxy-v2 check-send-proxy check inter 500ms fall 3 rise 1 "
-            f"on-marked-down shutdown-sessions{tls}"
+            f"on-marked-down shutdown-sessions{' check-ssl verify none' if sealed else ''}"
         ),
-        *(f"server {name} {address}" for name, address in sites),
     ]
+    for name, address in sites:
+        if not sealed:
+            backend.append(f"use-server {name} if {{ req.cook({SITE_COOKIE}) -m str {name} }}")
+        backend.append(f"server {name} {address}")
     return "\n".join(
         [
             _section("defaults door", defaults),
-            _section("frontend address from door", frontend),
+            _section("frontend address from door", [bind, "default_backend sites"]),
             _section("backend sites from door", backend),
         ]
     )

@@ -1,10 +1,10 @@
 """Several sites on one machine, as data centres would be: each an instance of its own.
 
 What they share is the IAM, the object storage and the address, which an instance without a hub
-serves: its edge passes connections on to the sites' edges, as a DNS name with several addresses
-would lead to them. Each site lies in ``<state_dir>/sites/<name>`` and is brought up by the
-same ``taccuino up`` as a lone one, from a settings file that is made here; with
-``local.namespaces``, in a network namespace of its own.
+serves: its edge passes requests on to the sites' edges, as a load balancer would. Each site
+lies in ``<state_dir>/sites/<name>`` and is brought up by the same ``taccuino up`` as a lone
+one, from a settings file that is made here; with ``local.namespaces``, in a network namespace
+of its own.
 """
 
 from __future__ import annotations

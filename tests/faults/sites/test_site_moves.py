@@ -70,11 +70,7 @@ def maintenance(shared: Instance, *words: str) -> str:
 
 def servers(pair: tuple[Instance, dict[str, Site]], username: str) -> list[str]:
     """The sites whose edge has a route to a server of the user."""
-    return [
-        name
-        for name, site in pair[1].items()
-        if f"\n/user/{username}/ " in (site.state_dir / "edge/routes.map").read_text()
-    ]
+    return [name for name, site in pair[1].items() if site.serves(username)]
 
 
 def test_the_status_shows_both(pair: tuple[Instance, dict[str, Site]]) -> None:
