@@ -316,23 +316,11 @@ class NotebookSpawner(DockerSpawner):
             cpus=cpus,
             memory=memory,
             pids_limit=self.settings.engine.pids_limit,
-            binds=(*self.attachment.binds, *self._site_binds()),
+            binds=(*self.attachment.binds, *map(Bind.of_volume, self.volume_binds.items())),
             hosts=hosts,
             uids=uids,
             command=[*self.cmd, *self.get_args()] if self.cmd else (),
         )
-
-    def _site_binds(self) -> list[Bind]:
-        """What the operator configured as ``DockerSpawner.volumes``: an institute's data."""
-        return [
-            Bind(
-                source,
-                volume["bind"],
-                volume["mode"] == "ro",
-                volume.get("propagation", "rslave"),
-            )
-            for source, volume in self.volume_binds.items()
-        ]
 
     def server_event(self, phase: str, message: str = "") -> None:
         """Take in what the server tells of its start (``POST /servers/events``)."""

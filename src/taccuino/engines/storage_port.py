@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 __all__ = ["Attachment", "Bind", "NoStorage", "ServerIds", "ServerStorage"]
 
@@ -26,6 +26,13 @@ class Bind:
     target: str
     read_only: bool = False
     propagation: str = "rslave"
+
+    @classmethod
+    def of_volume(cls, volume: tuple[str, Mapping[str, str]]) -> Self:
+        """One of ``DockerSpawner.volume_binds``: an institute's own data."""
+        source, how = volume
+        propagation = how.get("propagation", "rslave")
+        return cls(Path(source), how["bind"], how["mode"] == "ro", propagation)
 
 
 @dataclass(frozen=True)
