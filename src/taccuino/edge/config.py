@@ -11,7 +11,6 @@ https://docs.haproxy.org/2.6/configuration.html.
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from .sites import (
     site_uses,
 )
 from .storage_data import STORAGE_DATA, storage_data_backend
+from .words import bind_line, is_https, needed, path_word, section
 
 __all__ = ["IAM_COOKIES", "KEY_OF_PATH", "chroot_directory", "haproxy_config"]
 
@@ -44,7 +44,6 @@ HUB_RETRIES = 60
 """With one attempt each 0.5 s, a request waits up to 30 s for a hub that restarts."""
 
 PAGES = Path(__file__).parent / "pages"
-_PLAIN_PATH = re.compile(r"^/[A-Za-z0-9._/+@~-]+$")
 _COMPRESSED = (
     "text/html text/css text/plain text/javascript text/markdown text/csv text/xml "
     "application/javascript application/json application/manifest+json application/xml "
@@ -93,12 +92,14 @@ def haproxy_config(
     EdgeError
         If a setting that is needed is missing, or can't be written into the configuration.
     """
-    plain_siblings = (iam_backend is not None and not _is_https(settings.iam.issuer)) or (
-        s3_backend is not None and not _is_https(settings.storage.endpoint)
+    plain_siblings = (iam_backend is not None and not is_https(settings.iam.issuer)) or (
+        s3_backend is not None and not is_https(settings.storage.endpoint)
     )
     sections = [_global(settings, user), _BASE]
     if sites:
-        sections.append(front_door(settings, _bind(settings, settings.port, tls=False), sites))
+        sections.append(
+            front_door(settings, bind_line(settings, settings.port, tls=False), sites)
+        )
     else:
         hsts = settings.edge.certificate is not None and not plain_siblings
         sections += [
@@ -116,45 +117,8 @@ def haproxy_config(
     return header + "\n".join(sections)
 
 
-def _path(key: str, path: Path | None) -> str:
-    text = str(path)
-    if not _PLAIN_PATH.match(text):
-        raise EdgeError(
-            f"{key}: {text!r} can't be written into HAProxy's configuration; "
-            "use an absolute path of letters, digits and ._/+@~-"
-        )
-    return text
-
-
-def _needed(key: str, port: int | None) -> int:
-    if port is None:
-        raise EdgeError(f"{key}: not set; 'taccuino up' picks it, or name it in the settings")
-    return port
-
-
-def _bind(settings: Settings, port: int, *, tls: bool) -> str:
-    address = settings.edge.bind
-    if not re.match(r"^(\*|[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+)$", address):
-        raise EdgeError(f"edge.bind: {address!r} is no address; write * or an IP address")
-    if ":" in address:
-        address = f"[{address}]"
-    if not tls:
-        return f"bind {address}:{port}"
-    if settings.edge.certificate is None:
-        raise EdgeError(
-            f"edge.certificate: not set, but an address at port {port} begins with https; "
-            "name the PEM file with the certificate and its key"
-        )
-    certificate = _path("edge.certificate", settings.edge.certificate)
-    return f"bind {address}:{port} ssl crt {certificate} alpn h2,http/1.1"
-
-
-def _is_https(url: str | None) -> bool:
-    return (url or "").startswith("https:")
-
-
 def _global(settings: Settings, user: str | None) -> str:
-    socket = _path("edge.admin_socket", settings.edge.admin_socket)
+    socket = path_word("edge.admin_socket", settings.edge.admin_socket)
     lines = [
         "log stdout format raw local0 info",
         f"maxconn {settings.edge.max_connections}",
@@ -172,7 +136,7 @@ def _global(settings: Settings, user: str | None) -> str:
         "tune.pool-high-fd-ratio 50",
     ]
     if user:
-        chroot = _path("state_dir", chroot_directory(settings))
+        chroot = path_word("state_dir", chroot_directory(settings))
         lines += [f"user {user}", f"group {user}", f"chroot {chroot}"]
     if settings.edge.certificate is not None:
         # Mozilla's intermediate profile, version 5.7.
@@ -190,7 +154,7 @@ def _global(settings: Settings, user: str | None) -> str:
             ),
             "ssl-default-bind-curves X25519:P-256:P-384",
         ]
-    return _section("global", lines)
+    return section("global", lines)
 
 
 _BASE = r"""defaults base
@@ -229,11 +193,11 @@ def _service(settings: Settings, peer_secret: str, *, hsts: bool) -> str:
     HSTS holds for every port of a host (RFC 6797, section 8.3): with it, browsers would no
     longer reach an IAM or a storage that is served without TLS at the same name.
     """
-    routes = _path("edge.routes_file", settings.edge.routes_file)
-    peers_file = _path("edge.peers_file", settings.edge.peers_file)
+    routes = path_word("edge.routes_file", settings.edge.routes_file)
+    peers_file = path_word("edge.peers_file", settings.edge.peers_file)
     tls = settings.edge.certificate is not None
     lines = [
-        _bind(settings, settings.port, tls=tls),
+        bind_line(settings, settings.port, tls=tls),
         *_for_load_balancers(settings),
         *_for_servers_only(settings),
         edge_answer(settings),
@@ -278,7 +242,7 @@ def _service(settings: Settings, peer_secret: str, *, hsts: bool) -> str:
         lines.append(
             "http-after-response set-header Strict-Transport-Security max-age=31536000"
         )
-    return _section("frontend service from base", lines)
+    return section("frontend service from base", lines)
 
 
 _STORAGE_DATA_RULES = (
@@ -310,7 +274,7 @@ def _front_end(settings: Settings) -> str:
         *_RETRY_READS_ONLY,
         f"server front-end 127.0.0.1:{settings.local.front_end_port}",
     ]
-    return _section("backend front-end from base", lines)
+    return section("backend front-end from base", lines)
 
 
 def _for_servers_only(settings: Settings) -> list[str]:
@@ -319,7 +283,7 @@ def _for_servers_only(settings: Settings) -> list[str]:
     if not settings.edge.certificate or not port:
         return []
     return [
-        _bind(settings, port, tls=False),
+        bind_line(settings, port, tls=False),
         f"acl for_servers dst_port {port}",
         f"tcp-request connection reject if for_servers !{{ src {networks} }}",
         "http-request deny deny_status 404 if for_servers !{ path_beg /hub/api }",
@@ -352,7 +316,9 @@ def _for_load_balancers(settings: Settings) -> list[str]:
         except ValueError as error:
             raise EdgeError(f"edge.proxy_networks: {error}") from None
     networks = " ".join(settings.edge.proxy_networks)
-    bind = _bind(settings, settings.edge.proxy_port, tls=settings.edge.certificate is not None)
+    bind = bind_line(
+        settings, settings.edge.proxy_port, tls=settings.edge.certificate is not None
+    )
     return [
         f"{bind} accept-proxy",
         (
@@ -392,7 +358,7 @@ def _login_limit(settings: Settings, condition: str) -> list[str]:
 
 def _backends(settings: Settings, peer_secret: str) -> str:
     """The hub and the notebook servers, each with error pages for people and for programs."""
-    hub = f"127.0.0.1:{_needed('hub.port', settings.hub.port)}"
+    hub = f"127.0.0.1:{needed('hub.port', settings.hub.port)}"
     peers = hub_servers(settings, hub, peer_secret) if settings.peers else []
     held = [
         # A refused attempt is repeated after the connect timeout, at most one second.
@@ -417,9 +383,9 @@ def _backends(settings: Settings, peer_secret: str) -> str:
         passed = [*held, *site_cookies(settings), f"server here {hub}"]
         backends["hub-passed"] = ("hub", passed)
     for name, (page, lines) in backends.items():
-        parts.append(_section(f"backend {name} from base", _error_pages(page, "html") + lines))
+        parts.append(section(f"backend {name} from base", _error_pages(page, "html") + lines))
         parts.append(
-            _section(f"backend {name}-api from base", _error_pages(page, "json") + lines)
+            section(f"backend {name}-api from base", _error_pages(page, "json") + lines)
         )
     if settings.peers:
         pages = _error_pages("servers", "html")
@@ -436,7 +402,7 @@ _RETRY_READS_ONLY = (
 
 
 def _error_pages(name: str, kind: str) -> list[str]:
-    page = _path("the package's directory", PAGES / f"{name}.{kind}")
+    page = path_word("the package's directory", PAGES / f"{name}.{kind}")
     media = "text/html; charset=utf-8" if kind == "html" else "application/json"
     return [
         f'http-error status {status} content-type "{media}" file {page} '
@@ -446,13 +412,13 @@ def _error_pages(name: str, kind: str) -> list[str]:
 
 
 def _iam(settings: Settings, backend: str, jwks_file: Path | None) -> str:
-    port = _needed("local.iam_port", settings.local.iam_port)
+    port = needed("local.iam_port", settings.local.iam_port)
     keys = []
     if jwks_file is not None:
-        answer = f"content-type application/json file {_path('state_dir', jwks_file)}"
+        answer = f"content-type application/json file {path_word('state_dir', jwks_file)}"
         keys = [f"http-request return status 200 {answer} if {{ path /oauth/jwks.json }}"]
     frontend = [
-        _bind(settings, port, tls=_is_https(settings.iam.issuer)),
+        bind_line(settings, port, tls=is_https(settings.iam.issuer)),
         "http-request set-var(txn.path) path",
         *_WHO_ASKED,
         *keys,
@@ -471,18 +437,18 @@ def _iam(settings: Settings, backend: str, jwks_file: Path | None) -> str:
     ]
     return "\n".join(
         [
-            _section("frontend iam from base", frontend),
-            _section("backend iam from base", _error_pages("iam", "html") + lines),
+            section("frontend iam from base", frontend),
+            section("backend iam from base", _error_pages("iam", "html") + lines),
         ]
     )
 
 
 def _object_storage(settings: Settings, backend: str) -> str:
     """S3 as it came: SigV4 covers the host, the path and headers, so none is changed."""
-    port = _needed("local.s3_port", settings.local.s3_port)
-    page = _path("the package's directory", PAGES / "s3.xml")
+    port = needed("local.s3_port", settings.local.s3_port)
+    page = path_word("the package's directory", PAGES / "s3.xml")
     frontend = [
-        _bind(settings, port, tls=_is_https(settings.storage.endpoint)),
+        bind_line(settings, port, tls=is_https(settings.storage.endpoint)),
         "http-request set-var(txn.path) path",
         # boto3 sends "Expect: 100-continue" with a PUT. Where the gateway refuses before it has
         # the body, HAProxy would take the connection's next request for it; so the edge itself
@@ -505,11 +471,7 @@ def _object_storage(settings: Settings, backend: str) -> str:
     ]
     return "\n".join(
         [
-            _section("frontend s3 from base", frontend),
-            _section("backend s3 from base", lines),
+            section("frontend s3 from base", frontend),
+            section("backend s3 from base", lines),
         ]
     )
-
-
-def _section(title: str, lines: list[str]) -> str:
-    return f"{title}\n" + "".join(f"    {line}\n" for line in lines)

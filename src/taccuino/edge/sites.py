@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 from taccuino.settings import PeerSettings, Settings
 
+from .words import section
+
 __all__ = [
     "EDGE_PATH",
     "FROM_COOKIE",
@@ -203,17 +205,17 @@ def site_backends(settings: Settings, hub: str, secret: str, pages: Sequence[str
             _server(settings, peer, check=True),
             f"server here {hub}",
         ]
-        sections.append(_section(f"backend site-{peer.name} from base", lines))
+        sections.append(section(f"backend site-{peer.name} from base", lines))
         lines = [
             *_check("/hub/ready", peer.url, secret),
             "timeout check 2s",
             _server(settings, peer, check=True),
         ]
-        sections.append(_section(f"backend health-{peer.name} from base", lines))
+        sections.append(section(f"backend health-{peer.name} from base", lines))
     lines = [*_check("/hub/ready", settings.url), "timeout check 2s"]
     lines.append(f"server here {hub} {_checks(settings)}")
-    sections.append(_section(f"backend health-{settings.site} from base", lines))
-    sections.append(_section("backend hub-token from base", _token(settings, hub, secret)))
+    sections.append(section(f"backend health-{settings.site} from base", lines))
+    sections.append(section("backend hub-token from base", _token(settings, hub, secret)))
     return "\n".join(sections)
 
 
@@ -312,12 +314,8 @@ def front_door(settings: Settings, bind: str, sites: Sequence[tuple[str, str]]) 
         backend.append(f"server {name} {address}")
     return "\n".join(
         [
-            _section("defaults door", defaults),
-            _section("frontend address from door", [bind, "default_backend sites"]),
-            _section("backend sites from door", backend),
+            section("defaults door", defaults),
+            section("frontend address from door", [bind, "default_backend sites"]),
+            section("backend sites from door", backend),
         ]
     )
-
-
-def _section(title: str, lines: Sequence[str]) -> str:
-    return f"{title}\n" + "".join(f"    {line}\n" for line in lines)
