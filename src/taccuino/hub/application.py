@@ -25,7 +25,7 @@ from taccuino.edge.routes import RouteTable
 
 from .verification import Verification
 
-__all__ = ["HubApplication", "HubRouteTable", "all_servers_known"]
+__all__ = ["HubApplication", "HubRouteTable", "all_servers_known", "servers_are_known"]
 
 _AT_ONCE = 10
 """Servers that are loaded between two looks at requests; each takes some 2 ms."""
@@ -115,6 +115,11 @@ class HubApplication(JupyterHub):
             for row in rows.all():
                 user = self.users[row.user]
                 yield user, user.spawners[row.name]
+
+
+def servers_are_known(app: JupyterHub) -> bool:
+    """Whether the application's users have all servers that run."""
+    return not isinstance(app, HubApplication) or app.servers_known.is_set()
 
 
 async def all_servers_known(app: JupyterHub) -> None:

@@ -26,6 +26,7 @@ from taccuino.sites.maintenance import MaintenanceFile
 from taccuino.sites.peers import PeerError
 
 from .activity import ask_activity, epoch
+from .application import servers_are_known
 from .housekeeping import active_spawners
 from .notices import Notice
 from .readiness import Readiness
@@ -127,7 +128,9 @@ class Sites:
 
     def _version(self, app: Any) -> str:
         since = self.maintenance.model_dump_json() if self.maintenance else ""
-        return f"{self._born}-{app.proxy.version}-{self._ready}-{since}"
+        # A hub that has just started serves before it knows all servers that ran.
+        known = servers_are_known(app)
+        return f"{self._born}-{app.proxy.version}-{known}-{self._ready}-{since}"
 
     # -- where users belong
 
