@@ -149,7 +149,7 @@ class Visitor(threading.Thread):
         except _TROUBLES as error:
             self._recover(error)
         self.doing = "idle"
-        self._over.wait(self._chance.uniform(0.1, 0.8))
+        self._over.wait(self._chance.uniform(0.3, 1.5))
 
     def _recover(self, error: Exception) -> None:
         trouble = Trouble(
