@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from jupyterhub import __version__
 
@@ -129,7 +130,8 @@ def address(port: int, number: int = 0) -> str:
 def stand_in() -> Iterator[int]:
     """Run one as a process of its own; its port, at all addresses of 127.0.0.0/8."""
     command = [sys.executable, "-m", "bench.stand_in"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    root = Path(__file__).parents[1]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield int(process.stdout.readline())

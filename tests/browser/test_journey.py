@@ -72,7 +72,9 @@ def choose_and_start(page: Page, instance, cpu: str, memory: str, interface: str
         page.locator(f"input[name={name}][value='{value}']").check(force=True)
     shot(page, f"form-{interface}")
     page.locator("#main [type=submit]").click()
-    expect(page.locator("#steps").or_(page.locator(".jp-LabShell")).first).to_be_attached()
+    # A warm server may be there before the page of its progress.
+    progress, jupyter = page.locator("#steps"), page.locator("#jupyter-config-data")
+    expect(progress.or_(jupyter).first).to_be_attached(timeout=30_000)
     shot(page, f"progress-{interface}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from support.ground import Outcome
+
+EVERY = bool(os.environ.get("TACCUINO_FAULT_ALL"))
+"""Whether every fault is tried: each takes half a minute or more, and many are alike."""
 
 
 def write_table(file: Path, outcomes: list[Outcome]) -> None:

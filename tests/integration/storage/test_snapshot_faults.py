@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from support.mounts import eventually
+from support.reliability import EVERY
 from support.snapshot_sites import OWNER, Site, shell, site
 from taccuino.storage.mount_client import MountPlaneError, MountRequestError
 from taccuino.storage.mount_plane.kernel import MountTable
@@ -194,6 +195,7 @@ async def test_another_key_reads_nothing_and_harms_nothing(bari: Site) -> None:
     assert newest.newest
 
 
+@pytest.mark.skipif(not EVERY, reason="takes two minutes: TACCUINO_FAULT_ALL=1")
 async def test_the_storage_is_away_at_the_stop(bari: Site) -> None:
     await bari.start()
     bari.write("local/a", "1")
