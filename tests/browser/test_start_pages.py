@@ -11,22 +11,11 @@ import threading
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from support.browser import enter
 from support.instance import Instance
 from support.notebook import Notebook
-from support.person import Person
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
-
-
-def enter(page: Page, person: Person) -> None:
-    """Bring a person's session into the browser; the login's own pages are tested elsewhere."""
-    person.login()
-    page.context.add_cookies(
-        [
-            {"name": item.name, "value": item.value, "domain": "localhost", "path": item.path}
-            for item in person.http.cookies
-        ]
-    )
 
 
 def test_cancel_leads_home_and_nothing_failed(page: Page, instance: Instance) -> None:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.mounts import UID, MountRig, eventually, mount_rig
 from taccuino.storage.snapshots import Arrival, SnapshotOwner, SnapshotState
 
+NEEDED = [
+    pytest.mark.integration,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(os.geteuid() != 0, reason="mounting file systems needs root"),
+    pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="there is no /dev/fuse"),
+    pytest.mark.skipif(not shutil.which("restic"), reason="restic is not installed"),
+    pytest.mark.skipif(not shutil.which("bwrap"), reason="bubblewrap is not installed"),
+]
+"""The marks of tests that need these sites."""
 OWNER = SnapshotOwner("alice", "alice", "alice-bucket")
 SETTINGS: dict[str, Any] = {"every_minutes": 0, "stop_seconds": 30, "thin_hours": 1000}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -16,19 +15,12 @@ import pytest
 
 from support.mounts import eventually
 from support.reliability import EVERY
-from support.snapshot_sites import OWNER, Site, shell, site
+from support.snapshot_sites import NEEDED, OWNER, Site, shell, site
 from taccuino.storage.mount_client import MountPlaneError, MountRequestError
 from taccuino.storage.mount_plane.kernel import MountTable
 from taccuino.storage.snapshots import SnapshotOwner
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(os.geteuid() != 0, reason="mounting file systems needs root"),
-    pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="there is no /dev/fuse"),
-    pytest.mark.skipif(not shutil.which("restic"), reason="restic is not installed"),
-    pytest.mark.skipif(not shutil.which("bwrap"), reason="bubblewrap is not installed"),
-]
+pytestmark = NEEDED
 
 
 @pytest.fixture

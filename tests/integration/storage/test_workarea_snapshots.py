@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +10,9 @@ from pathlib import Path
 import pytest
 
 from support.mounts import UID, eventually
-from support.snapshot_sites import OWNER, Site, shell, site
+from support.snapshot_sites import NEEDED, OWNER, Site, shell, site
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(os.geteuid() != 0, reason="mounting file systems needs root"),
-    pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="there is no /dev/fuse"),
-    pytest.mark.skipif(not shutil.which("restic"), reason="restic is not installed"),
-    pytest.mark.skipif(not shutil.which("bwrap"), reason="bubblewrap is not installed"),
-]
+pytestmark = NEEDED
 
 
 @pytest.fixture
