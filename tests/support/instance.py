@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 
@@ -25,6 +26,7 @@ from taccuino.naming import slug
 from taccuino.settings import Settings
 
 PORT_BLOCK = range(22000, 29000, 20)
+_reserved: list[TextIO] = []
 
 
 class Instance:
@@ -217,15 +219,22 @@ class Instance:
 
 
 def free_port_block() -> int:
-    """The first port of a block of free ones."""
+    """The first port of a block of free ones, which is this process's until it ends.
+
+    Other runs of the tests on this machine leave it alone: a lock says whose it is.
+    """
     for port in PORT_BLOCK:
-        with contextlib.ExitStack() as stack:
-            try:
+        lock = Path(tempfile.gettempdir(), f"taccuino-ports-{port}.lock").open("w")  # noqa: SIM115
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.ExitStack() as stack:
                 for offset in range(10):
                     stack.enter_context(socket.create_server(("", port + offset)))
-            except OSError:
-                continue
-            return port
+        except OSError:
+            lock.close()
+            continue
+        _reserved.append(lock)
+        return port
     raise AssertionError("no block of free ports was found")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,12 +18,12 @@ import pytest
 from engine_servers import IMAGE
 from tiny_rootfs import write_rootfs
 
+from support.instance import free_port_block
 from taccuino.engines import NotebookSpawner, firewall
 from taccuino.local.podman import podman_command, podman_environment, write_podman_files
 from taccuino.local.probe import socket_answers
 from taccuino.settings import Settings
 
-PORTS = range(26000, 26090, 10)
 COMMAND = 'CMD ["/usr/bin/python3","/srv/server.py"]'
 
 
@@ -39,7 +38,7 @@ def running_engine(kind: str) -> Iterator[Settings]:
     directory.chmod(0o711)
     engine = {"kind": kind, "socket": str(directory / "engine.sock")}
     settings = Settings.parse(
-        {"state_dir": str(directory), "port": free_port(), "engine": engine}
+        {"state_dir": str(directory), "port": free_port_block(), "engine": engine}
     )
     image = directory / "image.tar"
     double = Path(__file__).with_name("server_double.py").read_bytes()
@@ -119,14 +118,6 @@ def dockerd(settings: Settings, image: Path, log: BinaryIO) -> Iterator[None]:
         service.terminate()
         service.wait()
         unmount(directory)
-
-
-def free_port() -> int:
-    for port in PORTS:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
-    pytest.fail(f"no free port in {PORTS}")
 
 
 def wait_for_api(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.instance import free_port_block
 from taccuino.engines.base_image import ensure_base_image
 from taccuino.engines.images import ImageStore
 from taccuino.settings import Settings
@@ -21,7 +22,7 @@ def image_settings() -> Iterator[Settings]:
         pytest.skip("images are made by root, with podman")
     state = Path(tempfile.mkdtemp(prefix="tc-images-", dir="/tmp"))
     state.chmod(0o711)
-    settings = Settings.parse({"state_dir": str(state), "port": 27050})
+    settings = Settings.parse({"state_dir": str(state), "port": free_port_block()})
     settings.save(state / "settings.json")
     try:
         ensure_base_image(settings, print)

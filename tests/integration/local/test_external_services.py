@@ -101,6 +101,7 @@ class OtherService(Instance):
             },
             "storage": {"endpoint": owner.storage.endpoint, **storage},
             "engine": {"kind": "docker", "socket": str(owner.engine.socket)},
+            "snapshots": {"key_file": str(owner.snapshots.key_file)},
         }
         lines = []
         for name, values in sections.items():
