@@ -5,9 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from support.instance import Instance, running_instance
 from support.storage_stack import Stack, missing_programs, running_stack
+
+TOGETHER = ("tests/faults/sites/", "tests/integration/engines/", "tests/integration/images/")
+"""Folders whose files share what is costly to make: they run in one lane."""
+
+
+class Lanes(LoadFileScheduling):
+    """Gives each lane a file at a time, or a folder of those that stay together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folders = (folder for folder in TOGETHER if nodeid.startswith(folder))
+        return next(folders, super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Lanes:
+    """The lanes of ``scripts/test``."""
+    return Lanes(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,7 @@ async def test_ones_own_changes_are_seen_at_once(rig: MountRig, bucket: Bucket) 
         assert looked_at(many)["own.txt"][1] == 1_000_000_000 + number
         await uploaded(rig)
         bucket.put(f"many/other-{number}", b"1")  # has the directory listed again
-        await eventually(lambda number=number: f"other-{number}" in looked_at(many), 7)
+        await eventually(lambda number=number: f"other-{number}" in looked_at(many), 15)
         assert looked_at(many)["own.txt"] == (number + 1, 1_000_000_000 + number)
     (many / "own.txt").rename(many / "renamed.txt")
     (many / "9.txt").unlink()
@@ -118,9 +118,9 @@ async def test_a_killed_daemon_leaves_nothing_stale(rig: MountRig, bucket: Bucke
     bucket.put("many/meanwhile.txt", b"1")
     assert len(looked_at(many)) >= FILES, "listed without a daemon, too"
     await rig.start_daemon()
-    await eventually(lambda: "meanwhile.txt" in looked_at(many), 6, "the change")
+    await eventually(lambda: "meanwhile.txt" in looked_at(many), 15, "the change")
     bucket.put("many/later.txt", b"1")
-    await eventually(lambda: "later.txt" in looked_at(many), 6, "a later change")
+    await eventually(lambda: "later.txt" in looked_at(many), 15, "a later change")
 
 
 async def test_listings_go_on_without_a_daemon(rig: MountRig) -> None:
@@ -137,4 +137,4 @@ async def test_a_directory_of_several_pages(rig: MountRig, bucket: Bucket) -> No
     for key in ("pages/0000a", "pages/1099a"):
         bucket.put(key, b"")
         name = key.partition("/")[2]
-        await eventually(lambda name=name: (pages / name).exists(), 6, key)
+        await eventually(lambda name=name: (pages / name).exists(), 15, key)
