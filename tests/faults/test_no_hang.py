@@ -295,7 +295,9 @@ async def test_a_cut_is_told_and_its_end_too(rig: MountRig, away: Away) -> None:
             f"The object storage at {rig.settings.storage.endpoint} can't be reached"
             in (told(rig)["fault"])
         )
-        await eventually(lambda: told(rig)["uploads_pending"] == 1, TOLD, "the upload that waits")
+        await eventually(
+            lambda: told(rig)["uploads_pending"] == 1, TOLD, "the upload that waits"
+        )
         for call in (rig.client.status("alice"), rig.client.list()):
             began = time.monotonic()
             await call
