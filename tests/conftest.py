@@ -10,7 +10,9 @@ from xdist.scheduler import LoadFileScheduling
 from support.instance import Instance, running_instance
 from support.storage_stack import Stack, missing_programs, running_stack
 
-TOGETHER = ("tests/faults/sites/", "tests/integration/engines/", "tests/integration/images/")
+ALONE = "tests/faults/sites/"
+"""Its twenty users take all that the machine has: it comes last, when the other lane is empty."""
+TOGETHER = (ALONE, "tests/integration/engines/", "tests/integration/images/")
 """Folders whose files share what is costly to make: they run in one lane."""
 
 
@@ -20,6 +22,11 @@ class Lanes(LoadFileScheduling):
     def _split_scope(self, nodeid: str) -> str:
         folders = (folder for folder in TOGETHER if nodeid.startswith(folder))
         return next(folders, super()._split_scope(nodeid))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what must be alone behind everything else."""
+    items.sort(key=lambda item: item.nodeid.startswith(ALONE))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
@@ -258,8 +258,13 @@ def running_instance() -> Iterator[Instance]:
 
 
 @contextlib.contextmanager
-def new_instance(toml: str = "") -> Iterator[Instance]:
-    """An instance of one's own, with these settings, taken down and deleted in the end."""
+def new_instance(
+    toml: str = "", prepare: Callable[[Path], None] = lambda _: None
+) -> Iterator[Instance]:
+    """An instance of one's own, with these settings, taken down and deleted in the end.
+
+    ``prepare`` gets the state directory before anything is in it.
+    """
     assert os.geteuid() == 0, "tests with the real services must be run by root"
     state_dir = Path(tempfile.mkdtemp(prefix="tc-", dir="/tmp"))
     file = state_dir.with_suffix(".toml")
@@ -267,6 +272,7 @@ def new_instance(toml: str = "") -> Iterator[Instance]:
     instance = Instance(state_dir, free_port_block())
     instance.settings_file = file
     try:
+        prepare(state_dir)
         # What is missing on this machine is named in the output of `up`.
         instance.run("up", timeout=900)
         yield instance

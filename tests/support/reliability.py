@@ -73,9 +73,9 @@ def write_sites(file: Path, outcomes: Sequence[Any]) -> None:
         (
             "| fault at one of two sites | requests | failed | of users at the other site "
             "| websockets dropped | a page again after (longest) | work again after (longest) "
-            "| doing at the time | files saved | lost | servers twice |"
+            "| doing at the time | uploads under way | files saved | lost | servers twice |"
         ),
-        "|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|",
+        "|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|",
     ]
     for outcome in outcomes:
         pages = [trouble.page_after or 0 for trouble in outcome.troubles]
@@ -85,6 +85,6 @@ def write_sites(file: Path, outcomes: Sequence[Any]) -> None:
         rows.append(
             f"| {outcome.fault} | {outcome.requests} | {outcome.failed} | {outcome.elsewhere} "
             f"| {outcome.dropped} | {max(pages, default=0):.1f} s | {max(work, default=0):.1f} s "
-            f"| {moments} | {outcome.saved} | {len(outcome.lost)} | {len(outcome.doubles)} |"
+            f"| {moments} | {outcome.uploads} | {outcome.saved} | {len(outcome.lost)} | {len(outcome.doubles)} |"
         )
     _write(file, "sites", "\n".join(rows) + "\n")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,10 +20,13 @@ import requests
 from taccuino.edge.routemap import parse_map
 from taccuino.local.namespaces import SiteNetwork
 from taccuino.storage.clients import s3_client
+from taccuino.storage.mount_client import MountPlaneClient
 
 from .instance import Instance, new_instance
+from .reliability import EVERY
 
 SITES = ("bari", "cnaf")
+_DISK = "8G"
 _SETTINGS = """
 [local]
 sites = ["bari", "cnaf"]
@@ -47,6 +52,11 @@ class Site(Instance):
         """Whether the edge has a route to a server of the user."""
         routes = (self.state_dir / "edge/routes.map").read_text(encoding="utf-8")
         return f"/user/{username}/" in parse_map(routes)[0]
+
+    def uploads(self) -> int:
+        """How many files wait for their upload, or are uploaded now."""
+        mounts = asyncio.run(MountPlaneClient(self.settings).list())
+        return sum(mount.uploads_pending for mount in mounts)
 
     def up(self) -> None:
         """Bring the site up again, in its namespace."""
@@ -117,6 +127,22 @@ table inet partition {{
             subprocess.run([*enter, "nft", "delete table inet partition"], check=True)
 
     @contextlib.contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """Nothing more can be written to the disk of the site's state directory."""
+        assert self.state_dir.is_mount(), "the site has no disk of its own"
+        filler = self.state_dir / "filler"
+        try:
+            with filler.open("wb", buffering=0) as file:
+                os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(filler).free - 2**22)
+                file.seek(0, os.SEEK_END)
+                with contextlib.suppress(OSError):
+                    while True:
+                        file.write(bytes(2**12))
+            yield
+        finally:
+            filler.unlink()
+
+    @contextlib.contextmanager
     def gone(self) -> Iterator[None]:
         """All its processes are killed, and brought up again."""
         self.kill_everything()
@@ -142,8 +168,18 @@ def two_sites() -> Iterator[tuple[Instance, dict[str, Site]]]:
         shared = Instance(Path(there), port)
         yield shared, {name: Site(shared, name) for name in SITES}
         return
-    with new_instance(_SETTINGS) as shared:
+    with new_instance(_SETTINGS, _disks if EVERY else lambda _: None) as shared:
         yield shared, {name: Site(shared, name) for name in SITES}
+
+
+def _disks(state_dir: Path) -> None:
+    """Give each site a disk of its own, small enough to be filled; it goes when unmounted."""
+    for name in SITES:
+        image, place = state_dir / f"{name}.disk", state_dir / "sites" / name
+        place.mkdir(parents=True)
+        subprocess.run(["truncate", "--size", _DISK, image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, place], check=True)
 
 
 def wait_for_sites(shared: Instance, limit: float = 90) -> None:

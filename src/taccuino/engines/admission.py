@@ -14,6 +14,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal, get_args
 
+from taccuino.errors import TaccuinoError
 from taccuino.settings import AdmissionSettings, Settings, parse_size
 
 from .networks import NETWORK_PREFIX
@@ -21,8 +22,10 @@ from .networks import NETWORK_PREFIX
 __all__ = [
     "Cause",
     "Demand",
+    "FullDiskError",
     "Node",
     "Shortage",
+    "check_disk",
     "read_node",
     "room",
     "shortage",
@@ -127,6 +130,27 @@ def still_short(settings: Settings, memory: int, starting: int) -> Shortage | No
     """
     demand = Demand(servers=0, limits=0, starting=starting, memory=memory)
     return shortage(read_node(settings), demand, settings.admission)
+
+
+class FullDiskError(TaccuinoError):
+    """The disk has less room than is kept for the servers that run."""
+
+
+async def check_disk(settings: Settings) -> None:
+    """Whether servers may be started, as far as the disk is concerned.
+
+    Raises
+    ------
+    FullDiskError
+        If it is full.
+    """
+    free = shutil.disk_usage(settings.state_dir).free
+    reserve = settings.admission.disk_reserve
+    if free < parse_size(reserve):
+        raise FullDiskError(
+            f"the disk is full: {_size(free)} is free, and {reserve} is kept for the servers "
+            "that run (admission.disk_reserve)"
+        )
 
 
 def _short(cause: Cause, why: str, *, stop: bool = True) -> Shortage:

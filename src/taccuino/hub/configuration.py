@@ -15,6 +15,7 @@ from sqlalchemy import text
 from taccuino import edge, engines, iam
 from taccuino.edge import check as check_edge
 from taccuino.engines import check as check_engine
+from taccuino.engines.admission import check_disk
 from taccuino.private_files import secret
 from taccuino.settings import Settings
 from taccuino.storage.pages.places import places_of
@@ -310,6 +311,7 @@ def _checks(settings: Settings, backend: StorageBackend) -> list[Check]:
         Check("engine", lambda: check_engine(settings), needed=True),
         Check("mount-plane", backend.mount_plane.check, needed=True),
         Check("edge", lambda: check_edge(settings), needed=True),
+        Check("disk", lambda: check_disk(settings), needed=True),
         Check("iam", identity, needed=False),
         Check("storage", object_storage, needed=False),
     ]

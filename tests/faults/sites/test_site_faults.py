@@ -38,6 +38,8 @@ class SiteOutcome:
     dropped: int = 0
     elsewhere: int = 0
     """Of the failures, those of users whose server was at the other site."""
+    uploads: int = 0
+    """Files that waited for their upload at the faulty site when the fault came."""
     troubles: list[Trouble] = field(default_factory=list)
     saved: int = 0
     lost: list[str] = field(default_factory=list)
@@ -116,6 +118,7 @@ FAULTS: dict[str, Callable[[Site], contextlib.AbstractContextManager[None]]] = {
     "hub hangs": lambda site: site.hanging("hub"),
     "edge killed": lambda site: site.killed("edge"),
     "edge stopped": lambda site: site.without("edge"),
+    "disk full": Site.full_disk,
     "engine hangs": lambda site: site.hanging("engine"),
     "mount plane killed": lambda site: site.killed("mount-plane"),
 }
@@ -131,12 +134,14 @@ def test_users_at_work(crowd: Crowd, fault: str) -> None:
         visitor.record = Record()
     time.sleep(BEFORE)
     print(fault, "at", site.name, {name: sorted(at) for name, at in homes.items()})
+    uploads = site.uploads()
     with FAULTS[fault](site):
         time.sleep(DURING)
     wait_for_sites(crowd.shared)
     time.sleep(AFTER)
     crowd.until_all_work()
     outcome = _outcome(crowd, fault, site, homes)
+    outcome.uploads = uploads
     outcomes.append(outcome)
     print(outcome)
     assert not outcome.lost

@@ -9,7 +9,9 @@ import pytest
 from taccuino.engines.admission import (
     RESOURCES,
     Demand,
+    FullDiskError,
     Node,
+    check_disk,
     read_node,
     room,
     shortage,
@@ -75,6 +77,14 @@ def test_this_node(tmp_path) -> None:
     assert node.servers == 4096  # networks of 16 addresses in a /16
     few = Settings.parse({"state_dir": str(tmp_path), "admission": {"servers": 3}})
     assert read_node(few).servers == 3
+
+
+async def test_a_full_disk(tmp_path) -> None:
+    settings = {"state_dir": str(tmp_path)}
+    await check_disk(Settings.parse(settings))
+    full = Settings.parse(settings | {"admission": {"disk_reserve": "1000T"}})
+    with pytest.raises(FullDiskError, match=r"is free, and 1000T is kept .*disk_reserve"):
+        await check_disk(full)
 
 
 def test_a_turn_that_comes_too_late(tmp_path) -> None:
