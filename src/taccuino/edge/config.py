@@ -19,6 +19,7 @@ from taccuino.settings import Settings
 
 from .runtime import EdgeError
 from .sites import (
+    UNREACHED,
     edge_answer,
     front_door,
     hub_servers,
@@ -29,7 +30,7 @@ from .sites import (
     site_uses,
 )
 from .storage_data import STORAGE_DATA, storage_data_backend
-from .words import bind_line, is_https, needed, path_word, section
+from .words import RETRY_READS_ONLY, bind_line, is_https, needed, path_word, section
 
 __all__ = ["IAM_COOKIES", "KEY_OF_PATH", "chroot_directory", "haproxy_config"]
 
@@ -271,7 +272,7 @@ def _front_end(settings: Settings) -> str:
         "http-request del-header Authorization",
         "timeout connect 500ms",
         "retries 8",
-        *_RETRY_READS_ONLY,
+        *RETRY_READS_ONLY,
         f"server front-end 127.0.0.1:{settings.local.front_end_port}",
     ]
     return section("backend front-end from base", lines)
@@ -364,12 +365,11 @@ def _backends(settings: Settings, peer_secret: str) -> str:
         # A refused attempt is repeated after the connect timeout, at most one second.
         "timeout connect 500ms",
         f"retries {HUB_RETRIES}",
-        *_RETRY_READS_ONLY,
+        *RETRY_READS_ONLY,
     ]
     lines_hub = [*held, *(peers or [f"server hub {hub}"])]
     lines_server = [
-        "retries 2",
-        *_RETRY_READS_ONLY,
+        *RETRY_READS_ONLY,
         # The map's value is address:port, where an IPv6 address has colons of its own.
         "http-request set-dst var(txn.route),field(-2,:,0)",
         "http-request set-dst-port var(txn.route),field(-1,:)",
@@ -378,10 +378,14 @@ def _backends(settings: Settings, peer_secret: str) -> str:
         f"server any 0.0.0.0:0 pool-low-conn {settings.edge.max_connections}",
     ]
     parts = []
-    backends = {"hub": ("hub", lines_hub), "servers": ("servers", lines_server)}
+    backends = {
+        "hub": ("hub", lines_hub),
+        "servers": ("servers", ["retries 2", *lines_server]),
+    }
     if settings.peers:
         passed = [*held, *site_cookies(settings), f"server here {hub}"]
         backends["hub-passed"] = ("hub", passed)
+        backends["servers-passed"] = ("servers", [*_UNREACHED_RULES, *lines_server])
     for name, (page, lines) in backends.items():
         parts.append(section(f"backend {name} from base", _error_pages(page, "html") + lines))
         parts.append(
@@ -393,11 +397,15 @@ def _backends(settings: Settings, peer_secret: str) -> str:
     return "\n".join(parts)
 
 
-_RETRY_READS_ONLY = (
-    "acl reads method GET HEAD OPTIONS",
-    # Whatever may have reached the server is repeated only if that can do no harm; what never
-    # reached it (a refused connection) is always repeated.
-    "http-request disable-l7-retry unless reads",
+_UNREACHED_RULES = (
+    "timeout connect 1s",
+    "retries 1",
+    "http-request set-var(txn.read) bool(true) if { method GET HEAD OPTIONS }",
+    "http-response set-var(txn.answered) bool(true)",
+    (
+        f"http-after-response set-status {UNREACHED} "
+        "if { var(txn.read) -m bool } !{ var(txn.answered) -m bool }"
+    ),
 )
 
 
@@ -432,7 +440,7 @@ def _iam(settings: Settings, backend: str, jwks_file: Path | None) -> str:
     lines = [
         "timeout connect 500ms",
         "retries 20",
-        *_RETRY_READS_ONLY,
+        *RETRY_READS_ONLY,
         f"server iam {backend}",
     ]
     return "\n".join(

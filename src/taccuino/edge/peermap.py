@@ -31,6 +31,22 @@ class PeerMap:
         self._file = file
         self._runtime = RuntimeAPI(socket)
         self._held: dict[str, str] | None = None
+        self._worker = 0
+
+    async def reread(self) -> None:
+        """Give HAProxy what its file says, of which it may have missed the latest.
+
+        Raises
+        ------
+        EdgeError
+            If the file can't be read, or HAProxy refuses.
+        """
+        try:
+            text = await asyncio.to_thread(self._file.read_text, encoding="utf-8")
+        except OSError as error:
+            raise EdgeError(f"{self._file}: {error.strerror}") from error
+        words = [line.split(" ") for line in text.splitlines() if not line.startswith("#")]
+        await self._tell(dict(pair for pair in words if len(pair) == 2))
 
     async def set(self, routes: Mapping[str, str]) -> None:
         """Make these the routes, by JupyterHub's routespec, with the site of each.
@@ -49,13 +65,18 @@ class PeerMap:
         except OSError as error:
             raise EdgeError(f"{self._file}: {error.strerror}") from error
         try:
-            if self._held is None:
-                self._held = await self._runtime.show_map(str(self._file))
-            held, self._held = self._held, None  # until both changes are made
-            if changed := {key: s for key, s in wanted.items() if held.get(key) != s}:
-                await self._runtime.put(str(self._file), changed)
-            if gone := [key for key in held if key not in wanted]:
-                await self._runtime.remove(str(self._file), gone)
+            await self._tell(wanted)
         except EdgeUnreachableError:
             return
+
+    async def _tell(self, wanted: dict[str, str]) -> None:
+        worker = await self._runtime.worker_pid()
+        if self._held is None or worker != self._worker:  # it began with the file
+            self._held = await self._runtime.show_map(str(self._file))
+            self._worker = worker
+        held, self._held = self._held, None  # until both changes are made
+        if changed := {key: site for key, site in wanted.items() if held.get(key) != site}:
+            await self._runtime.put(str(self._file), changed)
+        if gone := [key for key in held if key not in wanted]:
+            await self._runtime.remove(str(self._file), gone)
         self._held = wanted

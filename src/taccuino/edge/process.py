@@ -29,6 +29,7 @@ from pathlib import Path
 from taccuino.settings import Settings
 
 from .config import PAGES, chroot_directory, haproxy_config
+from .peermap import PeerMap
 from .routemap import format_map, parse_map
 from .runtime import EdgeError, EdgeUnreachableError, RuntimeAPI
 
@@ -231,7 +232,7 @@ async def reload(
             again = now + _SIGNAL_INTERVAL
             await asyncio.to_thread(send_signal)
         await asyncio.sleep(0.05)
-    await _add_missing(settings, runtime)
+    await _catch_up(settings, runtime)
 
 
 async def _worker(runtime: RuntimeAPI) -> int | None:
@@ -241,8 +242,11 @@ async def _worker(runtime: RuntimeAPI) -> int | None:
         return None
 
 
-async def _add_missing(settings: Settings, runtime: RuntimeAPI) -> None:
-    """Give the new worker what the hub added after it had read the map."""
+async def _catch_up(settings: Settings, runtime: RuntimeAPI) -> None:
+    """Give the new worker what the hub wrote after it had read the maps."""
+    edge = settings.edge
+    if settings.peers and edge.peers_file and edge.admin_socket:
+        await PeerMap(edge.peers_file, edge.admin_socket).reread()
     routes_file = settings.edge.routes_file
     assert routes_file is not None
     held = await runtime.show_map(str(routes_file))

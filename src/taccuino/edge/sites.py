@@ -19,13 +19,14 @@ from urllib.parse import urlsplit
 
 from taccuino.settings import PeerSettings, Settings
 
-from .words import section
+from .words import RETRY_READS_ONLY, section
 
 __all__ = [
     "EDGE_PATH",
     "FROM_COOKIE",
     "PEER_HEADER",
     "SITE_COOKIE",
+    "UNREACHED",
     "edge_answer",
     "front_door",
     "hub_servers",
@@ -43,6 +44,19 @@ FROM_COOKIE = "taccuino-from"
 PEER_HEADER = "X-Taccuino-Peer"
 """The secret of all sites, by which a peer proves that it passes a request on."""
 _FROM_SECONDS = 600
+_HEALTH = (("health", "/hub/ready"), ("alive", "/hub/health"))
+"""The checks of a hub: whether it can start servers, and whether it answers."""
+_ID_HERE = 1
+"""In the table of who knows which token; the peers' follow."""
+_DIGEST = "req.hdr(authorization),sha2(256),hex"
+UNREACHED = 501
+"""What a site answers a peer for a notebook server of its own that it can't connect to: then
+the peer's hub tells what is. Neither Jupyter nor tornado answers it."""
+_NO_JUDGE = (
+    "http-response return status 503 content-type application/json hdr Retry-After 3 string "
+    '\'{"status": 503, "message": "This site does not know the token, and another site can not '
+    'be reached. Try again later.", "reason": "site_unavailable"}\''
+)
 _HELD_ATTEMPTS = 6
 """Attempts, one each 0.5 s, until a request for this site's hub is taken to a peer."""
 
@@ -71,7 +85,7 @@ def site_rules(settings: Settings, routes_file: str, peers_file: str) -> list[st
         # What a peer passed on, our own servers' calls, and questions for this site itself.
         "acl settled var(txn.from_peer) -m bool",
         "acl of_site path /hub/ready /hub/health /hub/metrics",
-        f"acl of_all dst_port {settings.edge.proxy_port or 0}",
+        "acl of_all fc_rcvd_proxy",
         "http-request set-var(txn.from_peer) bool(true) if of_site !of_all",
         f"acl settled src {settings.engine.network_pool}",
     ]
@@ -86,12 +100,29 @@ def site_rules(settings: Settings, routes_file: str, peers_file: str) -> list[st
         rules += [
             f"acl edge_{peer.name} srv_is_up(site-{peer.name}/{peer.name})",
             f"acl hub_{peer.name} srv_is_up(health-{peer.name}/{peer.name})",
+            f"acl alive_{peer.name} srv_is_up(alive-{peer.name}/{peer.name})",
             (
                 f"http-request set-var(txn.site) str({peer.name}) if !settled "
                 f"{{ var(txn.peer) -m str {peer.name} }} edge_{peer.name}"
             ),
         ]
-    rules.append(f"acl hub_here srv_is_up(health-{settings.site}/here)")
+    # A login ends where it began, also at a hub that can start no servers: whoever has one
+    # there would be sent back and forth.
+    rules += [
+        f"acl hub_here srv_is_up(health-{settings.site}/here)",
+        f"acl alive_here srv_is_up(alive-{settings.site}/here)",
+        "acl login path /hub/login /hub/oauth_login /hub/oauth_callback",
+        "acl stays var(txn.stays) -m bool",
+        (
+            "http-request set-var(txn.stays) bool(true) "
+            f"if login {{ var(txn.sticky) -m str {settings.site} }} alive_here"
+        ),
+        *(
+            f"http-request set-var(txn.site) str({peer.name}) if !settled !decided login "
+            f"{{ var(txn.sticky) -m str {peer.name} }} alive_{peer.name}"
+            for peer in settings.peers
+        ),
+    ]
     # The storage pages are a route of each site: those of the hub that the browser is at.
     free = "!settled !decided !routed", "!settled !decided !of_users"
     for peer in settings.peers:
@@ -106,8 +137,13 @@ def site_rules(settings: Settings, routes_file: str, peers_file: str) -> list[st
         )
     for peer in settings.peers:
         # The last healthy site is never taken out: with no hub known to be well, it is ours.
-        when = " || ".join(f"{one} !hub_here hub_{peer.name}" for one in free)
+        when = " || ".join(f"{one} !stays !hub_here hub_{peer.name}" for one in free)
         rules.append(f"http-request set-var(txn.site) str({peer.name}) if {when}")
+    # A token is known where it was made, whatever a cookie says.
+    rules += [
+        "acl with_token req.hdr(authorization) -m reg -i ^(token|bearer)",
+        f"http-request set-var(txn.owner) {_DIGEST},table_server_id(hub-token) if with_token",
+    ]
     return rules
 
 
@@ -125,12 +161,21 @@ def known_peer(secret: str) -> list[str]:
 def site_uses(settings: Settings) -> list[str]:
     """Which backend takes what goes to a peer, and API calls with a token of unknown origin."""
     return [
-        # What was passed on once stays: while all hubs are away nothing goes round.
-        "use_backend hub-passed-api if from_peer !routed wants_json",
-        "use_backend hub-passed if from_peer !routed",
-        # A token is known where it was made, whatever a cookie says.
-        "acl with_token req.hdr(authorization) -m reg -i ^(token|bearer)",
-        "use_backend hub-token if !settled with_token { path_beg /hub/api/ }",
+        # What was passed on once stays: while all hubs are away nothing goes round. Our own
+        # servers' calls stay too: a peer's hub knows nothing of their tokens.
+        "use_backend hub-passed-api if settled !routed wants_json",
+        "use_backend hub-passed if settled !routed",
+        "use_backend servers-passed-api if from_peer routed wants_json",
+        "use_backend servers-passed if from_peer routed",
+        "acl for_program path_beg /hub/api/",
+        f"acl token_here var(txn.owner) -m int {_ID_HERE}",
+        "use_backend hub-passed-api if !settled with_token for_program token_here",
+        *(
+            f"use_backend site-{peer.name} if !settled with_token for_program "
+            f"{{ var(txn.owner) -m int {number} }}"
+            for number, peer in enumerate(settings.peers, _ID_HERE + 1)
+        ),
+        "use_backend hub-token if !settled with_token for_program",
         *(
             f"use_backend site-{peer.name} if {{ var(txn.site) -m str {peer.name} }}"
             for peer in settings.peers
@@ -197,24 +242,28 @@ def site_backends(settings: Settings, hub: str, secret: str, pages: Sequence[str
             "retries 2",
             # Its last attempt is this site's own hub, which tells what happened.
             "option redispatch",
-            "retry-on conn-failure",
+            f"retry-on conn-failure {UNREACHED}",
+            *RETRY_READS_ONLY,
             *_check(EDGE_PATH, peer.url),
             *site_cookies(settings),
+            f"{_NO_JUDGE} if program answered_here {{ status 403 }}",
             f"http-request set-header {PEER_HEADER} {secret}",
             f"use-server {peer.name} if TRUE",
             _server(settings, peer, check=True),
             f"server here {hub}",
         ]
         sections.append(section(f"backend site-{peer.name} from base", lines))
-        lines = [
-            *_check("/hub/ready", peer.url, secret),
-            "timeout check 2s",
-            _server(settings, peer, check=True),
-        ]
-        sections.append(section(f"backend health-{peer.name} from base", lines))
-    lines = [*_check("/hub/ready", settings.url), "timeout check 2s"]
-    lines.append(f"server here {hub} {_checks(settings)}")
-    sections.append(section(f"backend health-{settings.site} from base", lines))
+        for kind, path in _HEALTH:
+            lines = [
+                *_check(path, peer.url, secret),
+                "timeout check 2s",
+                _server(settings, peer, check=True),
+            ]
+            sections.append(section(f"backend {kind}-{peer.name} from base", lines))
+    for kind, path in _HEALTH:
+        lines = [*_check(path, settings.url), "timeout check 2s"]
+        lines.append(f"server here {hub} {_checks(settings)}")
+        sections.append(section(f"backend {kind}-{settings.site} from base", lines))
     sections.append(section("backend hub-token from base", _token(settings, hub, secret)))
     return "\n".join(sections)
 
@@ -222,20 +271,33 @@ def site_backends(settings: Settings, hub: str, secret: str, pages: Sequence[str
 def _token(settings: Settings, hub: str, secret: str) -> list[str]:
     """API calls with a token: only the hub that made it knows it.
 
-    A hub answers 403 to a token that it does not know, having done nothing; then the next one
-    is asked. Who knows it is remembered by the token's digest.
+    A hub answers 403 to a token that it does not know; then the next one is asked. Who did not
+    refuse it is remembered by the token's digest, and asked alone from then on.
     """
+    away = " || ".join(
+        f"{{ status 403 }} !{{ srv_is_up(alive-{site}/{server}) }}"
+        for site, server in (
+            (settings.site, "here"),
+            *((peer.name, peer.name) for peer in settings.peers),
+        )
+    )
     return [
         "stick-table type string len 64 size 100k expire 1h",
-        "stick on req.hdr(authorization),sha2(256),hex",
+        f"http-request set-var(txn.token) {_DIGEST}",
+        "stick store-response var(txn.token) unless { status 403 }",
+        f"{_NO_JUDGE} if {away}",
         "option http-buffer-request",
         "timeout connect 500ms",
-        f"retries {max(3, 2 * len(settings.peers))}",
+        # An even number: of two sites, the one that was asked first has the last word.
+        f"retries {2 * len(settings.peers)}",
         "option redispatch 1",
         "retry-on conn-failure 403",
         f"http-request set-header {PEER_HEADER} {secret}",
-        f"server here {hub}",
-        *(_server(settings, peer) for peer in settings.peers),
+        f"server here {hub} id {_ID_HERE}",
+        *(
+            f"{_server(settings, peer)} id {number}"
+            for number, peer in enumerate(settings.peers, _ID_HERE + 1)
+        ),
     ]
 
 

@@ -10,8 +10,14 @@ from taccuino.settings import Settings
 
 from .runtime import EdgeError
 
-__all__ = ["bind_line", "is_https", "needed", "path_word", "section"]
+__all__ = ["RETRY_READS_ONLY", "bind_line", "is_https", "needed", "path_word", "section"]
 
+RETRY_READS_ONLY = (
+    "acl reads method GET HEAD OPTIONS",
+    # Whatever may have reached the server is repeated only if that can do no harm; what never
+    # reached it (a refused connection) is always repeated.
+    "http-request disable-l7-retry unless reads",
+)
 _PLAIN_PATH = re.compile(r"^/[A-Za-z0-9._/+@~-]+$")
 
 

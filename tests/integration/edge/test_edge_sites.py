@@ -6,29 +6,37 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 
 import psutil
 import pytest
-from aiohttp import ClientSession, CookieJar, web
+from aiohttp import ClientSession, CookieJar, TCPConnector, web
 from edge_harness import Edge, Upstream, free_port, started
 
-from taccuino.edge import PeerMap
+from taccuino.edge import RELOAD_SIGNAL, PeerMap, RuntimeAPI, reload
 from taccuino.edge.sites import EDGE_PATH, PEER_HEADER
 from taccuino.settings import Settings
 
 pytestmark = pytest.mark.integration
 
 SECRET = "s" * 40
+SERVERS = ip_network("127.0.1.0/24")
+"""The addresses of notebook servers."""
 
 
 class Hub(Upstream):
     """A hub that knows the tokens with its name in them, and no others; health can be told."""
 
     healthy = True
+    refused = 0
+    """Requests of a program that is known and may not."""
 
     async def _tell(self, request: web.Request) -> web.Response:
         token = request.headers.get("Authorization", "")
+        if request.path == "/hub/api/not-yours" and self.name in token:
+            self.refused += 1
+            return web.json_response({"name": f"no, says {self.name}"}, status=403)
         if request.path == "/hub/ready":
             return web.Response(status=200 if self.healthy else 503)
         if request.path.startswith("/hub/api/") and token and self.name not in token:
@@ -50,6 +58,13 @@ class Two:
         await PeerMap(other.peers_file, other.admin_socket).set({f"/user/{user}/": site})
         return server
 
+    def runtime(self, site: str) -> RuntimeAPI:
+        return RuntimeAPI(self.edges[site].settings.edge.admin_socket)
+
+    async def peers(self, site: str) -> dict[str, str]:
+        """What a site's edge knows of the others' servers."""
+        return await self.runtime(site).show_map(str(self.edges[site].settings.edge.peers_file))
+
     def url(self, site: str) -> str:
         return self.edges[site].url
 
@@ -68,6 +83,7 @@ async def two(short: Path) -> AsyncIterator[Two]:
                 "state_dir": str(short / name),
                 "port": ports[name],
                 "hub": {"port": hub.port},
+                "engine": {"network_pool": str(SERVERS)},
                 "sites": {
                     "secret_file": str(secret),
                     "check_seconds": 0.2,
@@ -148,13 +164,100 @@ async def test_a_token_that_nobody_knows_is_refused(two: Two, http: ClientSessio
     await who(http, f"{two.url('bari')}/hub/api/user", 403, headers=headers)
 
 
+async def test_a_refusal_of_the_hub_that_knows_the_token_is_final(
+    two: Two, http: ClientSession
+) -> None:
+    for hub in ("bari", "cnaf"):
+        headers = {"Authorization": f"token hub {hub}"}
+        for site in ("bari", "cnaf"):
+            assert await who(http, f"{two.url(site)}/hub/api/user", headers=headers)
+            url = f"{two.url(site)}/hub/api/not-yours"
+            assert await who(http, url, 403, headers=headers) == f"no, says hub {hub}"
+        assert two.edges[hub].hub.refused == 2
+
+
+async def test_a_program_waits_for_the_hub_that_knows_its_token(
+    two: Two, http: ClientSession
+) -> None:
+    headers = {"Authorization": "token hub bari"}
+    for site in ("bari", "cnaf"):
+        url = f"{two.url(site)}/hub/api/user"
+        assert await who(http, url, headers=headers) == "hub bari"
+        await two.edges["bari"].hub.stop()
+        request = asyncio.ensure_future(who(http, url, headers=headers))
+        await asyncio.sleep(0.4)
+        await two.edges["bari"].hub.start()
+        assert await request == "hub bari"
+
+
+async def test_no_token_is_refused_while_a_hub_is_away(two: Two, http: ClientSession) -> None:
+    """The one that is away may know it."""
+    known = {"Authorization": "token hub bari"}
+    for site in ("bari", "cnaf"):
+        assert await who(http, f"{two.url(site)}/hub/api/user", headers=known) == "hub bari"
+    await stop_all(two.edges["bari"])
+    await asyncio.sleep(1.5)
+    for headers in (known, {"Authorization": "token hub bari, another"}):
+        async with http.get(f"{two.url('cnaf')}/hub/api/user", headers=headers) as answer:
+            assert answer.status == 503
+            assert (await answer.json())["reason"] == "site_unavailable"
+    assert await who(
+        http, f"{two.url('cnaf')}/hub/api/user", headers={"Authorization": "token hub cnaf"}
+    )
+
+
+async def stop_all(edge: Edge) -> None:
+    """A site is lost: its edge and its hub."""
+    master = psutil.Process(edge.process.pid)
+    for process in [*master.children(), master]:
+        process.kill()
+    await edge.hub.stop()
+
+
+async def test_what_a_notebook_server_asks_is_its_own_hubs_to_answer(two: Two) -> None:
+    """A peer's does not know its token, and would refuse it."""
+    connector = TCPConnector(local_addr=(str(SERVERS[1]), 0))
+    async with ClientSession(connector=connector) as http:
+        url, token = f"{two.url('bari')}/hub/api/user", {"Authorization": "token hub bari"}
+        assert await who(http, url, headers=token) == "hub bari"
+        await two.edges["bari"].hub.stop()
+        request = asyncio.ensure_future(who(http, url, headers=token))
+        await asyncio.sleep(4)
+        assert not request.done()
+        await two.edges["bari"].hub.start()
+        assert await request == "hub bari"
+
+
+async def test_a_server_that_is_gone_is_told_of_by_the_hub_that_one_is_at(
+    two: Two, http: ClientSession
+) -> None:
+    """As after a whole site was lost and came back: its edge is up first, with its routes."""
+    server = await two.run_server("bari", "alice")
+    await server.stop()
+    began = time.monotonic()
+    assert await who(http, f"{two.url('cnaf')}/user/alice/lab") == "hub cnaf"
+    assert time.monotonic() - began < 5
+    async with http.post(f"{two.url('cnaf')}/user/alice/api/kernels") as answer:
+        assert answer.status == 503, "what is no reading is not repeated"
+    async with http.get(f"{two.url('bari')}/user/alice/lab") as answer:
+        assert answer.status == 503
+
+
+async def test_a_login_ends_at_the_hub_where_it_began(two: Two, browser: ClientSession) -> None:
+    """Though it can start no servers: those that run there are its users' all the same."""
+    assert await who(browser, f"{two.url('bari')}/hub/home") == "hub bari"
+    two.edges["bari"].hub.healthy = False
+    await asyncio.sleep(1.5)
+    for site in ("bari", "cnaf"):
+        for page in ("login", "oauth_login", "oauth_callback"):
+            assert await who(browser, f"{two.url(site)}/hub/{page}") == "hub bari"
+    assert await who(browser, f"{two.url('bari')}/hub/home") == "hub cnaf"
+
+
 async def test_a_lost_site_is_stood_in_for_and_told(two: Two, browser: ClientSession) -> None:
     await two.run_server("bari", "alice")
     assert await who(browser, f"{two.url('bari')}/hub/home") == "hub bari"
-    master = psutil.Process(two.edges["bari"].process.pid)
-    for process in [*master.children(), master]:
-        process.kill()
-    await two.edges["bari"].hub.stop()
+    await stop_all(two.edges["bari"])
     began = time.monotonic()
     assert await who(browser, f"{two.url('cnaf')}/user/alice/lab") == "hub cnaf"
     assert time.monotonic() - began < 5
@@ -240,3 +343,22 @@ async def test_a_site_answers_for_itself(two: Two, http: ClientSession) -> None:
         assert answer.status == 503
     async with http.get(f"{two.url('bari')}{EDGE_PATH}") as answer:
         assert await answer.text() == "bari"
+
+
+async def test_a_reload_loses_no_news_of_the_peers(two: Two, http: ClientSession) -> None:
+    """Not what was written after the new worker had read, nor what was told to the old one."""
+    await two.run_server("bari", "alice")
+    cnaf = two.edges["cnaf"]
+    told = PeerMap(cnaf.settings.edge.peers_file, cnaf.settings.edge.admin_socket)
+    routes = {"/user/alice/": "bari"}
+    await told.set(routes)
+    cnaf.settings.edge.peers_file.write_text("/user/bruno/ bari\n")
+    await reload(cnaf.settings, lambda: cnaf.process.send_signal(RELOAD_SIGNAL))
+    await told.set(routes)
+    assert await two.peers("cnaf") == routes
+    other = PeerMap(cnaf.settings.edge.peers_file, cnaf.settings.edge.admin_socket)
+    await two.runtime("cnaf").put(
+        str(cnaf.settings.edge.peers_file), {"/user/alice/": "x", "/user/bruno/": "x"}
+    )
+    await other.reread()
+    assert await two.peers("cnaf") == routes
