@@ -122,7 +122,11 @@ def down_sites(shared: Settings, report: Report) -> None:
     ServiceError
         If a site can't be stopped.
     """
-    for name in shared.local.sites:
+    names = shared.local.sites
+    if shared.local.namespaces:
+        # Each is stopped in its own, which a `down` before this, or a reboot, took away.
+        ensure_networks(SiteNetwork(shared.port), len(names))
+    for name in names:
         if resolved_file(_state_dir(shared, name)).is_file():
             _run(shared, name, ["down"], report, _DOWN_SECONDS)
     if shared.local.namespaces:
