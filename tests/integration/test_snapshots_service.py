@@ -15,6 +15,7 @@ import requests
 from support.instance import Instance
 from support.notebook import Notebook
 from support.person import Person
+from taccuino.local.release import release_servers, renew_credentials
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -94,6 +95,21 @@ def test_a_stop_makes_one_and_a_node_without_the_workarea_restores_it(
     assert any("Your workarea is that of" in line for line in said), said
     assert events[-1].get("ready"), said
     assert read(person, "local/notes.txt") == text
+
+
+def test_one_is_made_when_the_service_is_taken_down(instance: Instance, person: Person) -> None:
+    """As `down` does: the hub is stopped before the servers."""
+    person.start(image="base")
+    write(person, "local/notes.txt", f"{time.time()}")
+    before = time.time()
+    told: list[str] = []
+    renew_credentials(instance.settings)
+    with instance.without("hub"):
+        release_servers(instance.settings, told.append)
+    instance.wait_until_ready()
+    assert any("users' are up to date" in line for line in told), told
+    assert lineage(instance)["changed"] is False
+    assert snapshots(person)[0]["at"] >= before
 
 
 def test_a_start_where_the_newest_was_made_is_warm_and_restores_nothing(

@@ -82,7 +82,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show the address, the services' states and, to root, the demo accounts."""
-    answer = local.status(local.load())
+    settings = local.load()
+    answer = local.status(settings)
     if as_json:
         print(json.dumps(answer, indent=2))  # noqa: T201
         return
@@ -98,6 +99,8 @@ def status(
     _console.print(_table(answer["services"], ("name", "state", "pid")))
     if answer["accounts"]:
         _console.print(_table(answer["accounts"], ("username", "password", "admin")))
+    for fault in local.disk_faults(settings):
+        _console.print(f"warning: {fault}", markup=False)
 
 
 def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Table:

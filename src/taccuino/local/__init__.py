@@ -7,7 +7,7 @@ needs say, waits until each is ready, reports their state, and stops them again.
 
 from __future__ import annotations
 
-from .checks import check
+from .checks import check, disk_faults
 from .lifecycle import down, purge, up
 from .outlook import warnings
 from .podman import podman_command, podman_environment, write_podman_files
@@ -23,6 +23,7 @@ from .upgrade import upgrade
 __all__ = [
     "Service",
     "check",
+    "disk_faults",
     "down",
     "load",
     "log_file",

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from taccuino.engines.base_image import BASE_IMAGE
 from taccuino.errors import Fault
-from taccuino.settings import Settings, format_size
+from taccuino.settings import Settings, format_size, parse_size
 from taccuino.storage.errors import StorageError
 from taccuino.storage.names import bucket_name, role_name
 
 from .probe import socket_answers
 
-__all__ = ["check", "passable"]
+__all__ = ["check", "disk_faults", "passable"]
 
 _FREE_BYTES = 5 * 1024**3
 _LONGEST_STATE = 39
@@ -53,6 +53,7 @@ def check(settings: Settings) -> list[Fault]:
         *_names(settings),
         *_engine(settings),
         *_state_directory(settings.state_dir),
+        *disk_faults(settings),
     ]
 
 
@@ -153,18 +154,26 @@ def _state_directory(state: Path) -> list[Fault]:
     if len(str(state)) > _LONGEST_STATE:
         problem = f"{state} has {len(str(state))} characters; podman allows {_LONGEST_STATE}"
         faults.append(Fault("state_dir", problem, "name a directory with a shorter path"))
-    there = next(path for path in (state, *state.parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    if free < _FREE_BYTES:
-        problem = (
-            f"{there} has {free // 1024**2} MiB left; {format_size(_FREE_BYTES)} are needed"
-        )
-        faults.append(Fault("state_dir", problem, "free some room, or name another directory"))
     if (closed := passable(state)) is not None:
         problem = f"{closed} can't be entered by other users, whose containers lie below it"
         mend = f"chmod o+x {closed}, or name a directory such as /var/lib/taccuino"
         faults.append(Fault("state_dir", problem, mend))
     return faults
+
+
+def disk_faults(settings: Settings) -> list[Fault]:
+    """Whether the disk of the state directory is nearly full."""
+    state, reserve = settings.state_dir, settings.admission.disk_reserve
+    there = next(path for path in (state, *state.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    left = f"{there} has {free // 1024**2} MiB left"
+    mend = "free some room, or name another directory"
+    if free < _FREE_BYTES:
+        return [Fault("state_dir", f"{left}; {format_size(_FREE_BYTES)} are needed", mend)]
+    if free < parse_size(reserve):  # which keeps the service from no start of its own
+        problem = f"{left}; no server is started while less than {reserve} is free"
+        return [Fault("admission.disk_reserve", problem)]
+    return []
 
 
 def passable(state: Path) -> Path | None:

@@ -17,7 +17,7 @@ from taccuino.settings import Settings
 from .checks import check
 from .mounts import release_loop_devices, unmount_below
 from .order import Task, run_in_order
-from .release import release_servers, remove_firewall
+from .release import release_servers, remove_firewall, renew_credentials
 from .resolve import make_directories, resolve, resolved_file
 from .service import Service
 from .services import service_names, services_of
@@ -133,8 +133,8 @@ def image_tasks(settings: Settings, report: Report, *, build: bool = True) -> li
 def down(settings: Settings, report: Report) -> None:
     """Stop the instance: the hub, users' servers, their mounts, then everything else.
 
-    Uploads are drained first; what can't be uploaded stays in the mount plane's cache and is
-    uploaded after the next ``up``.
+    Uploads are drained first, and snapshots of workareas made; what can't be uploaded stays in
+    the mount plane's cache and is uploaded after the next ``up``.
 
     Raises
     ------
@@ -150,6 +150,7 @@ def down(settings: Settings, report: Report) -> None:
     with exclusive(state):
         down_sites(settings, report)
         if not settings.local.sites:
+            renew_credentials(settings)
             supervision.stop("hub")
             report("hub           stopped")
             release_servers(settings, report)

@@ -63,6 +63,8 @@ class SiteNetwork:
 def ensure_networks(network: SiteNetwork, sites: int) -> None:
     """Make the bridge, the namespaces and their links, as far as they are not there.
 
+    What was cut off half-way is completed.
+
     Raises
     ------
     ServiceError
@@ -70,7 +72,7 @@ def ensure_networks(network: SiteNetwork, sites: int) -> None:
     """
     if not _there(network.bridge):
         _ip("link", "add", network.bridge, "type", "bridge")
-        _ip("address", "add", f"{network.shared}/24", "dev", network.bridge)
+    _ip("address", "replace", f"{network.shared}/24", "dev", network.bridge)
     _ip("link", "set", network.bridge, "up")
     for index in range(sites):
         name, link = network.namespace(index), network.link(index)
@@ -79,12 +81,12 @@ def ensure_networks(network: SiteNetwork, sites: int) -> None:
         if not _there(link):
             peer = ("peer", "name", "eth0", "netns", name)
             _ip("link", "add", link, "type", "veth", *peer)
-            _ip("link", "set", link, "master", network.bridge)
-            address = f"{network.address(index)}/24"
-            _ip("-n", name, "address", "add", address, "dev", "eth0")
-            _ip("-n", name, "link", "set", "eth0", "up")
-            _ip("-n", name, "link", "set", "lo", "up")
-            _ip("-n", name, "route", "add", "default", "via", network.shared)
+        _ip("link", "set", link, "master", network.bridge)
+        address = f"{network.address(index)}/24"
+        _ip("-n", name, "address", "replace", address, "dev", "eth0")
+        _ip("-n", name, "link", "set", "eth0", "up")
+        _ip("-n", name, "link", "set", "lo", "up")
+        _ip("-n", name, "route", "replace", "default", "via", network.shared)
         _ip("link", "set", link, "up")
 
 

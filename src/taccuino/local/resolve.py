@@ -15,7 +15,7 @@ from .ports import OFFSETS, SITE_PORTS, PortNeed, bindable, choose
 from .processes import listener
 from .secret_files import make_secrets
 
-__all__ = ["load", "make_directories", "resolve", "resolved_file"]
+__all__ = ["as_resolved", "load", "make_directories", "resolve", "resolved_file"]
 
 _EMBEDDED_CLIENT_ID = "taccuino"
 _DIRECTORIES = {
@@ -51,7 +51,11 @@ def load() -> Settings:
     SettingsError
         If the settings can't be used.
     """
-    settings = Settings.load()
+    return as_resolved(Settings.load())
+
+
+def as_resolved(settings: Settings) -> Settings:
+    """The resolved settings of the same instance, as far as there are any to be read."""
     path = resolved_file(settings.state_dir)
     try:
         return Settings.load(path) if path.is_file() else settings
@@ -114,7 +118,7 @@ def resolve(settings: Settings, taken: Callable[[int], str | None] | None = None
 
     resolved = Settings.parse(data, "the resolved settings")
     make_directories(state)
-    make_secrets(state, embedded_iam=not external_iam)
+    make_secrets(state, embedded_iam=not external_iam, sites=bool(local["sites"]))
     path = resolved_file(state)
     if not path.is_file() or path.read_text() != resolved.model_dump_json(indent=2) + "\n":
         resolved.save(path)

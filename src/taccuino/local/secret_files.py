@@ -27,13 +27,16 @@ _TOKENS = (
 )
 
 
-def make_secrets(state_dir: Path, *, embedded_iam: bool) -> None:
+def make_secrets(state_dir: Path, *, embedded_iam: bool, sites: bool = False) -> None:
     """Make the secrets that are missing.
 
-    With the embedded IAM these are also its client's secret and the demo accounts.
+    With the embedded IAM these are also its client's secret and the demo accounts; with
+    several sites on this machine, the one that they share.
     """
     for name in _TOKENS:
-        keep_private(state_dir / "secrets" / name, lambda: secrets.token_hex(32) + "\n")
+        keep_private(state_dir / "secrets" / name, _token)
+    if sites:
+        keep_private(sites_secret(state_dir), _token)
     if embedded_iam:
         client_secret = state_dir / "secrets/iam-client-secret"
         keep_private(client_secret, lambda: secrets.token_urlsafe(32) + "\n")
@@ -41,10 +44,12 @@ def make_secrets(state_dir: Path, *, embedded_iam: bool) -> None:
 
 
 def sites_secret(state_dir: Path) -> Path:
-    """The file with the secret of all sites on this machine; made if it is not there."""
-    path = state_dir / "secrets/sites"
-    keep_private(path, lambda: secrets.token_hex(32) + "\n")
-    return path
+    """The file with the secret of all sites on this machine."""
+    return state_dir / "secrets/sites"
+
+
+def _token() -> str:
+    return secrets.token_hex(32) + "\n"
 
 
 def _accounts() -> str:

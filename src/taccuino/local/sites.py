@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +27,8 @@ __all__ = ["down_sites", "site_of", "sites_of", "up_sites", "upgrade_sites"]
 
 _PORTS_OF_A_SITE = 10
 _UIDS_OF_A_SITE = 1_000_000_000
-_UP_SECONDS = 1200.0
+_UP_SECONDS = 3600.0
+"""A base image may take long to make; all else has limits of its own."""
 _DOWN_SECONDS = 600.0
 
 Report = Callable[[str], None]
@@ -122,17 +124,27 @@ def down_sites(shared: Settings, report: Report) -> None:
     ServiceError
         If a site can't be stopped.
     """
-    for name in shared.local.sites:
+    names = shared.local.sites
+    if shared.local.namespaces:
+        # Each is stopped in its own, which a `down` before this, or a reboot, took away.
+        ensure_networks(SiteNetwork(shared.port), len(names))
+    for name in names:
         if resolved_file(_state_dir(shared, name)).is_file():
             _run(shared, name, ["down"], report, _DOWN_SECONDS)
     if shared.local.namespaces:
-        remove_networks(SiteNetwork(shared.port), len(shared.local.sites))
+        remove_networks(SiteNetwork(shared.port), len(names))
 
 
 def _run(
     shared: Settings, name: str, arguments: list[str], report: Report, seconds: float
 ) -> None:
-    """Run ``taccuino`` for one site, and pass on what it says."""
+    """Run ``taccuino`` for one site, and pass on what it says.
+
+    Raises
+    ------
+    ServiceError
+        If it fails, or goes on for longer than ``seconds``: it is killed then.
+    """
     command = [sys.executable, "-m", "taccuino.cli", *arguments]
     if shared.local.namespaces:
         index = shared.local.sites.index(name)
@@ -151,14 +163,25 @@ def _run(
     )
     said: list[str] = []
     assert process.stdout is not None
-    for line in process.stdout:
-        said.append(line.rstrip())
-        if line.startswith("  "):  # a line of progress, not the panel of the end
-            report(f"{name}: {line.strip()}")
-    if process.wait(seconds):
-        raise ServiceError(
-            f"site {name}: `taccuino {arguments[0]}` failed:\n" + "\n".join(said)
-        )
+    overdue = threading.Event()
+
+    def end() -> None:
+        overdue.set()
+        process.kill()
+
+    limit = threading.Timer(seconds, end)
+    limit.start()
+    try:
+        for line in process.stdout:
+            said.append(line.rstrip())
+            if line.startswith("  "):  # a line of progress, not the panel of the end
+                report(f"{name}: {line.strip()}")
+        failed = process.wait() != 0
+    finally:
+        limit.cancel()
+    if failed:
+        how = f"took longer than {seconds:.0f} s" if overdue.is_set() else "failed"
+        raise ServiceError(f"site {name}: `taccuino {arguments[0]}` {how}:\n" + "\n".join(said))
 
 
 def _state_dir(shared: Settings, name: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 from taccuino.settings import Settings
 
 from .probe import http_status
-from .resolve import resolved_file
+from .resolve import as_resolved
 from .secret_files import read_accounts
 from .services import service_names
 from .sites import sites_of
@@ -78,8 +78,4 @@ def compose(
 
 def _sites(shared: Settings) -> list[dict[str, Any]]:
     """What is said of each site; one that was never up has no services that run."""
-    found = []
-    for site in sites_of(shared):
-        resolved = resolved_file(site.state_dir)
-        found.append(status(Settings.load(resolved) if resolved.is_file() else site))
-    return found
+    return [status(as_resolved(site)) for site in sites_of(shared)]

@@ -80,19 +80,7 @@ class Release:
 
 
 def upgrade(settings: Settings, report: Report) -> Settings:
-    """Bring a running instance up to date, and verify that it works.
-
-    Parameters
-    ----------
-    settings
-        As they were read from the file.
-    report
-        Told of each step.
-
-    Returns
-    -------
-    Settings
-        The resolved settings.
+    """Bring a running instance up to date, and verify that it works; as `up` is called.
 
     Raises
     ------
@@ -134,8 +122,9 @@ def _upgrade_site(
     # What takes long comes first, and disturbs nobody.
     run_in_order(image_tasks(settings, report))
     backup = database_backup(settings)
-    served = _answering(settings)
     with _drained(settings, report):
+        # Not before: users stop servers while others' starts are waited for.
+        served = _answering(settings)
         services = services_of(settings)
         supervision.apply(services)
         try:
@@ -236,18 +225,32 @@ def _failed_checks(answer: tuple[int, str] | None) -> str:
 
 
 def database_backup(settings: Settings) -> Path | None:
-    """Copy the hub's database, while it is in use, beside itself; none if it is elsewhere."""
+    """Copy the hub's database, while it is in use, beside itself; none if it is elsewhere.
+
+    Raises
+    ------
+    ServiceError
+        If it can't be copied: the disk is full, say.
+    """
     database = settings.state_dir / "hub/jupyterhub.sqlite"
     if settings.hub.database_url != f"sqlite:///{database}" or not database.is_file():
         return None
     copy = database.with_name("jupyterhub.before-upgrade.sqlite")
-    copy.unlink(missing_ok=True)
-    copy.touch(mode=0o600)
-    with (
-        contextlib.closing(sqlite3.connect(database)) as source,
-        contextlib.closing(sqlite3.connect(copy)) as target,
-    ):
-        source.backup(target)
+    try:
+        copy.unlink(missing_ok=True)
+        copy.touch(mode=0o600)
+        with (
+            contextlib.closing(sqlite3.connect(database)) as source,
+            contextlib.closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+    except (OSError, sqlite3.Error) as error:
+        with contextlib.suppress(OSError):
+            copy.unlink()
+        raise ServiceError(
+            f"the hub's database can't be copied to {copy}: {error}; nothing was restarted, "
+            "and the service runs as before"
+        ) from error
     return copy
 
 

@@ -300,6 +300,10 @@ class MountPlaneClient:
             )
         )
 
+    async def renew_credentials(self, slug: str) -> None:
+        """Have it ask the hub for the user's storage credentials, unless its own are fresh."""
+        await self.call("GET", f"/credentials/{slug}")
+
     async def check(self) -> None:
         """Whether the mount plane answers and can do its work."""
         await self.call("GET", "/health")

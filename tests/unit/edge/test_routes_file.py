@@ -173,31 +173,25 @@ def test_who_is_killed_leaves_each_route_as_it_was_or_was_to_be(
         assert found.get(key) in (before.get(key), new, None)
 
 
-@pytest.mark.parametrize("turn", range(5))
+MANY = {route(f"v{n}").key: route(f"v{n}") for n in range(100)}
+"""So many that the whole file is written."""
+
+
+@pytest.mark.parametrize(
+    ("turn", "change"), [*((turn, CHANGE) for turn in range(5)), (0, MANY)]
+)
 def test_a_full_disk_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int, change: dict[str, Route | None]
 ) -> None:
     path = tmp_path / "routes.map"
     file = filled(path)
     before = dict(file.routes())
     writes_until(monkeypatch, turn, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     with pytest.raises(EdgeError, match=r"No space left.*no route was changed"):
-        file.change(CHANGE)
+        file.change(change)
     assert in_file(path) == dict(file.routes()) == before
-    file.change(CHANGE)
+    file.change(change)
     assert in_file(path) == dict(file.routes()) != before
-
-
-def test_a_full_disk_when_the_whole_file_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "routes.map"
-    file = filled(path)
-    before = dict(file.routes())
-    writes_until(monkeypatch, 0, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    with pytest.raises(EdgeError, match="No space left"):
-        file.change({route(f"v{n}").key: route(f"v{n}") for n in range(100)})
-    assert in_file(path) == dict(file.routes()) == before
 
 
 NAMES = st.sampled_from([f"u{n}" for n in range(12)] + ["josé", "a b", "x@y"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from taccuino.errors import Fault
-from taccuino.local.checks import check
+from taccuino.local.checks import check, disk_faults
 from taccuino.local.outlook import issuer_warnings, warnings
 from taccuino.settings import Settings
 
@@ -171,3 +172,28 @@ def test_a_path_that_is_too_long_for_podman() -> None:
     (fault,) = of_length(40)
     assert fault.key == "state_dir"
     assert "shorter" in fault.mend
+
+
+GIB = 1024**3
+
+
+@pytest.mark.parametrize(
+    ("free", "reserve", "key"),
+    [
+        (6 * GIB, "512M", None),
+        (4 * GIB, "512M", "state_dir"),
+        (19 * GIB, "20G", "admission.disk_reserve"),
+        (21 * GIB, "20G", None),
+        (4 * GIB, "20G", "state_dir"),
+    ],
+)
+def test_a_disk_that_is_nearly_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, reserve: str, key: str | None
+) -> None:
+    usage = type(shutil.disk_usage(tmp_path))(100 * GIB, 0, free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    settings = settings_with(tmp_path / "new", admission={"disk_reserve": reserve})
+    found = disk_faults(settings)
+    assert [fault.key for fault in found] == ([key] if key else [])
+    assert all(f"{free // 1024**2} MiB left" in fault.problem for fault in found)
+    assert set(found) <= set(check(settings))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from taccuino.edge import haproxy_config
-from taccuino.errors import SettingsError
+from taccuino.errors import ServiceError, SettingsError
+from taccuino.local import sites
 from taccuino.local.namespaces import SiteNetwork
 from taccuino.local.resolve import resolve
 from taccuino.local.services import service_names
 from taccuino.local.sites import sites_of
-from taccuino.local.status import compose
+from taccuino.local.status import compose, status
 from taccuino.settings import Settings
 
 
@@ -25,9 +27,9 @@ def shared(state: Path, *names: str, **local: object) -> Settings:
 
 def test_a_site_has_its_own_and_knows_the_others(tmp_path: Path) -> None:
     settings = shared(tmp_path / "s", "bari", "cnaf", "napoli")
-    sites = sites_of(settings)
-    assert [site.site for site in sites] == ["bari", "cnaf", "napoli"]
-    assert [[peer.name for peer in site.peers] for site in sites] == [
+    found = sites_of(settings)
+    assert [site.site for site in found] == ["bari", "cnaf", "napoli"]
+    assert [[peer.name for peer in site.peers] for site in found] == [
         ["cnaf", "napoli"],
         ["bari", "napoli"],
         ["bari", "cnaf"],
@@ -44,7 +46,7 @@ def test_a_site_has_its_own_and_knows_the_others(tmp_path: Path) -> None:
         lambda site: site.mount_plane.cache_directory,
         lambda site: site.workarea.directory,
     ):
-        assert len({str(own(site)) for site in sites}) == len(sites)
+        assert len({str(own(site)) for site in found}) == len(found)
     for common in (
         lambda site: site.url,
         lambda site: site.iam.issuer,
@@ -54,8 +56,8 @@ def test_a_site_has_its_own_and_knows_the_others(tmp_path: Path) -> None:
         lambda site: site.sites.secret_file,
         lambda site: site.snapshots.key_file,
     ):
-        assert len({str(common(site)) for site in sites}) == 1
-    assert {site.url for site in sites} == {settings.url}
+        assert len({str(common(site)) for site in found}) == 1
+    assert {site.url for site in found} == {settings.url}
 
 
 def test_what_is_shared_runs_without_a_hub(tmp_path: Path) -> None:
@@ -99,11 +101,11 @@ def test_sites_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_in_namespaces_each_site_has_an_address(tmp_path: Path) -> None:
     settings = shared(tmp_path / "s", "bari", "cnaf", namespaces=True)
     network = SiteNetwork(20500)
-    sites = sites_of(settings)
+    bari, cnaf = sites_of(settings)
     assert settings.host == network.shared
-    assert [site.host for site in sites] == [network.address(0), network.address(1)]
-    assert {site.port for site in sites} == {20500}
-    assert sites[0].peers[0].url == f"http://{network.address(1)}:20500"
+    assert [bari.host, cnaf.host] == [network.address(0), network.address(1)]
+    assert {bari.port, cnaf.port} == {20500}
+    assert bari.peers[0].url == f"http://{network.address(1)}:20500"
     assert all(len(name) <= 15 for name in (network.bridge, network.link(3)))
 
 
@@ -119,13 +121,13 @@ def test_networks_of_instances_are_shared_addresses(port: int) -> None:
 def test_the_status_is_that_of_all(tmp_path: Path) -> None:
     settings = shared(tmp_path / "s", "bari", "cnaf")
     states = [compose(site, [], [], ready=site.site == "cnaf") for site in sites_of(settings)]
-    status = compose(settings, [], [], sites=states)
-    assert [(site["name"], site["ready"]) for site in status["sites"]] == [
+    answer = compose(settings, [], [], sites=states)
+    assert [(site["name"], site["ready"]) for site in answer["sites"]] == [
         ("bari", False),
         ("cnaf", True),
     ]
-    assert status["ready"]
-    assert {"iam", "bari/hub", "cnaf/hub"} <= {one["name"] for one in status["services"]}
+    assert answer["ready"]
+    assert {"iam", "bari/hub", "cnaf/hub"} <= {one["name"] for one in answer["services"]}
     assert not compose(settings, [], [], sites=[])["ready"]
 
 
@@ -151,3 +153,43 @@ def test_the_door_goes_by_the_cookie(tmp_path: Path) -> None:
 def test_peers_that_can_not_be(changes: dict, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         Settings.parse(changes)
+
+
+def test_who_only_looks_makes_no_secret(tmp_path: Path) -> None:
+    """As ``taccuino status`` does, by a user who can write nothing there."""
+    settings = Settings.parse({"state_dir": tmp_path / "s", "local": {"sites": ["a", "b"]}})
+    status(settings)
+    assert not (tmp_path / "s").exists()
+    secret = sites_of(shared(tmp_path / "s", "a", "b"))[0].sites.secret_file
+    assert secret is not None
+    assert secret.stat().st_mode & 0o777 == 0o600
+    shared(tmp_path / "one")
+    assert not (tmp_path / "one/secrets/sites").exists()
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What is run in the place of ``taccuino``: a file for a shell script."""
+    script = tmp_path / "taccuino"
+    script.touch(mode=0o700)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(sites, "_UP_SECONDS", 1.0)
+    return script
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("exit 1", r"bari: `taccuino up` failed:\n  hub ready"),
+        ("exec sleep 60", r"bari: `taccuino up` took longer than 1 s:\n  hub ready"),
+        ("exec >&- 2>&-; exec sleep 60", r"bari: `taccuino up` took longer than 1 s"),
+    ],
+)
+def test_a_site_that_does_not_come_up_is_told_of(
+    tmp_path: Path, stand_in: Path, words: str, problem: str
+) -> None:
+    stand_in.write_text(f"#!/bin/sh\necho '  hub ready'; echo panel\n{words}\n")
+    told: list[str] = []
+    with pytest.raises(ServiceError, match=problem):
+        sites.up_sites(shared(tmp_path / "s", "bari", "cnaf"), told.append)
+    assert told == ["bari: hub ready"]
