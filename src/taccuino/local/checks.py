@@ -162,12 +162,16 @@ def _state_directory(state: Path) -> list[Fault]:
 
 
 def disk_faults(settings: Settings) -> list[Fault]:
-    """Whether the disk of the state directory is nearly full."""
+    """Whether the disk of the state directory is nearly full.
+
+    That has no instance begin; one that is there may be brought up all the same.
+    """
     state, reserve = settings.state_dir, settings.admission.disk_reserve
     there = next(path for path in (state, *state.parents) if path.exists())
     free = shutil.disk_usage(there).free
     left = f"{there} has {free // 1024**2} MiB left"
-    mend = "free some room, or name another directory"
+    begun = (state / "settings.json").exists()
+    mend = "" if begun else "free some room, or name another directory"
     if free < _FREE_BYTES:
         return [Fault("state_dir", f"{left}; {format_size(_FREE_BYTES)} are needed", mend)]
     if free < parse_size(reserve):  # which keeps the service from no start of its own

@@ -197,3 +197,8 @@ def test_a_disk_that_is_nearly_full(
     assert [fault.key for fault in found] == ([key] if key else [])
     assert all(f"{free // 1024**2} MiB left" in fault.problem for fault in found)
     assert set(found) <= set(check(settings))
+    if key == "state_dir":
+        assert found[0].mend
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new/settings.json").touch()
+        assert not disk_faults(settings)[0].mend, "an instance that is there comes up"
