@@ -25,7 +25,7 @@ from taccuino.sites import Elsewhere, Maintenance, Peers, Place, ServerState, Si
 from taccuino.sites.maintenance import MaintenanceFile
 from taccuino.sites.peers import PeerError
 
-from .activity import ask_activity, epoch
+from .activity import ask_activity, started_at
 from .application import servers_are_known
 from .housekeeping import active_spawners
 from .notices import Notice
@@ -99,7 +99,7 @@ class Sites:
             ServerState(
                 user=name,
                 route=route,
-                started=_started(spawner),
+                started=started_at(spawner),
                 options=spawner.orm_spawner.user_options or {},
             )
             # What the edge leads to: the version counts those.
@@ -251,7 +251,7 @@ class Sites:
 
     async def _is_to_end(self, spawner: Any) -> bool:
         """Whether an idle server is superseded by a newer one, or its site empties itself."""
-        name, started = spawner.user.name, _started(spawner)
+        name, started = spawner.user.name, started_at(spawner)
         newer = any(
             one.reachable and one.server.started > started for one in self.elsewhere(name)
         )
@@ -275,12 +275,7 @@ class Sites:
         log.warning("%s is stopped: its user is at another site", spawner._log_name)  # noqa: SLF001
         await app.proxy.delete_user(spawner.user, spawner.name)
         await spawner.user.stop(spawner.name)
-        self._superseded.pop((spawner.user.name, _started(spawner)), None)
-
-
-def _started(spawner: Any) -> float:
-    started = spawner.orm_spawner.started
-    return epoch(started) if started else time.time()
+        self._superseded.pop((spawner.user.name, started_at(spawner)), None)
 
 
 def _told(one: Elsewhere) -> str:
