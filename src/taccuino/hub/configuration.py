@@ -70,7 +70,7 @@ def configure(c: Any, settings: Settings) -> None:
     _configure_culling(c, settings)
     _configure_options(c, options)
     _configure_pages(c, settings, options)
-    sites = _configure_handlers(c, settings, backend, options)
+    _configure_handlers(c, settings, backend, options)
     iam.configure(c, settings)
     c.JupyterHub.authenticator_class = HubAuthenticator
     edge.configure(c, settings)
@@ -79,7 +79,7 @@ def configure(c: Any, settings: Settings) -> None:
     c.NotebookSpawner.storage = lambda spawner: HubStorage(backend, spawner.user)
     pool = warm_pool(settings, backend)
     c.NotebookSpawner.warm_pool = lambda: pool
-    start_housekeeping(settings, backend, pool, sites.begin)
+    start_housekeeping(settings, backend, pool)
 
 
 def _configure_hub(c: Any, settings: Settings) -> None:
@@ -242,7 +242,7 @@ def _group_directories(settings: Settings, user: Any) -> list[str]:
 
 def _configure_handlers(
     c: Any, settings: Settings, backend: StorageBackend, options: ServerOptions
-) -> Sites:
+) -> None:
     """The service's own calls, and the security headers of every answer."""
     readiness, admission = Readiness(_checks(settings, backend)), Admission(settings)
     sites = Sites(settings, readiness)
@@ -270,7 +270,6 @@ def _configure_handlers(
         # A request for a server is answered at once: its progress tells the rest.
         "slow_spawn_timeout": 0,
     }
-    return sites
 
 
 def _headers(settings: Settings) -> dict[str, str]:

@@ -111,7 +111,7 @@ class SitesPage(BaseHandler):
     async def get(self) -> None:
         """Show them."""
         sites: Sites = self.settings["taccuino_sites"]
-        rows = sites.overview(self.app)
+        rows = await sites.overview(self.app)
         if "application/json" in self.request.headers.get("Accept", ""):
             self.set_header("Content-Type", "application/json")
             self.finish({"sites": [_as_json(row) for row in rows]})
