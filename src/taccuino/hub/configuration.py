@@ -40,6 +40,7 @@ from .handlers.tokens import (
 from .housekeeping import start_housekeeping
 from .options import ServerOptions
 from .readiness import Check, Readiness
+from .request_log import log_without_secret
 from .sites import SITES_SCOPE, Sites, sites_role
 from .storage import HubStorage, StorageBackend
 from .warm import warm_pool
@@ -263,6 +264,7 @@ def _configure_handlers(
     ]
     c.JupyterHub.tornado_settings = {
         "headers": _headers(settings),
+        "log_function": log_without_secret,
         "taccuino_credentials": backend,
         "taccuino_options": options,
         "taccuino_admission": admission,
