@@ -80,6 +80,7 @@ def configure(c: Any, settings: Settings) -> None:
     c.NotebookSpawner.storage = lambda spawner: HubStorage(backend, spawner.user)
     pool = warm_pool(settings, backend)
     c.NotebookSpawner.warm_pool = lambda: pool
+    c.NotebookSpawner.unroute = lambda one: app().proxy.delete_user(one.user, one.name)
     start_housekeeping(settings, backend, pool)
 
 
