@@ -42,6 +42,7 @@ _ANSWER_SECONDS = 2.0
 _EVERY_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 _IDLE_SECONDS_IN_MAINTENANCE = 300.0
+_STOPS_AT_ONCE = 8
 _SILENT_SECONDS = 6 * 3600.0
 """How long a server may not answer until it is taken for one that computes nothing."""
 
@@ -69,6 +70,7 @@ class Sites:
         # Since when, by the monotonic clock: a stopped server's spawner is gone, and its entry.
         self._superseded: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
         self._silent: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        self._stops = asyncio.Semaphore(_STOPS_AT_ONCE)
         file, socket = settings.edge.peers_file, settings.edge.admin_socket
         assert file is not None
         assert socket is not None
@@ -271,6 +273,8 @@ class Sites:
         """Stop the servers whose users are at another site, or should be."""
         await all_servers_known(app)
         for spawner in active_spawners(app):
+            if self._stops.locked():
+                return  # the others in the next round: they run until then
             if spawner.ready and await self._is_to_end(spawner) and spawner.ready:
                 # At once, as JupyterHub's own: what is stopping is stopped by nobody else.
                 spawner._stop_pending = True  # noqa: SLF001
@@ -310,8 +314,9 @@ class Sites:
         name = spawner._log_name  # noqa: SLF001
         log.warning("%s is stopped: its user is at another site", name)
         try:
-            await app.proxy.delete_user(spawner.user, spawner.name)
-            await spawner.user.stop(spawner.name)
+            async with self._stops:
+                await app.proxy.delete_user(spawner.user, spawner.name)
+                await spawner.user.stop(spawner.name)
         except Exception:
             log.exception("%s could not be stopped", name)
         finally:

@@ -204,6 +204,21 @@ async def test_a_server_is_stopped_once_and_delays_no_other(
     assert bruno._stop_pending
 
 
+async def test_a_site_that_empties_itself_stops_some_at_a_time(
+    app: App, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = [Spawner(app, f"user{number}") for number in range(20)]
+    newer(sites, *(server.user.name for server in servers))
+    says(monkeypatch, IDLE)
+    for _ in range(2):
+        await sites._sweep(app)
+    assert sum(not server.ready for server in servers) == 8
+    for server in servers:
+        server.end.set()
+    await asyncio.sleep(0.01)
+    assert sum(server.runs for server in servers) == 12
+
+
 async def test_a_server_that_its_user_stops_meanwhile_is_left_to_them(
     app: App, sites: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
