@@ -278,6 +278,7 @@ class Sites:
             if spawner.ready and await self._is_to_end(spawner) and spawner.ready:
                 # At once, as JupyterHub's own: what is stopping is stopped by nobody else.
                 spawner._stop_pending = True  # noqa: SLF001
+                await self._stops.acquire()
                 spawner._stop_future = self._run(self._stop(app, spawner))  # noqa: SLF001
 
     async def _is_to_end(self, spawner: Any) -> bool:
@@ -314,14 +315,14 @@ class Sites:
         name = spawner._log_name  # noqa: SLF001
         log.warning("%s is stopped: its user is at another site", name)
         try:
-            async with self._stops:
-                await app.proxy.delete_user(spawner.user, spawner.name)
-                await spawner.user.stop(spawner.name)
+            await app.proxy.delete_user(spawner.user, spawner.name)
+            await spawner.user.stop(spawner.name)
         except Exception:
             log.exception("%s could not be stopped", name)
         finally:
             spawner._stop_future = None  # noqa: SLF001
             spawner._stop_pending = False  # noqa: SLF001
+            self._stops.release()
 
 
 async def _again_and_again(work: Callable[[], Awaitable[None]], fault: str) -> None:
