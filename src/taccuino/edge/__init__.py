@@ -35,7 +35,6 @@ __all__ = [
 
 
 def configure(c: Any, settings: Settings) -> None:
-    """Make the edge JupyterHub's proxy; ``c`` is JupyterHub's configuration object."""
-    c.JupyterHub.proxy_class = "taccuino.edge.routes.RouteTable"
+    """Tell the route table where the edge is; ``c`` is JupyterHub's configuration object."""
     c.RouteTable.admin_socket = str(settings.edge.admin_socket)
     c.RouteTable.routes_file = str(settings.edge.routes_file)

@@ -2,8 +2,8 @@
 
 Everything here is pure. The map file is the one record of the routes: HAProxy loads it when it
 starts (a key and an address a line), and the comment before each line carries what JupyterHub
-wants back (the routespec, the target as it was given, the data). One file, replaced in one
-step, can't disagree with itself after a crash, as two files could.
+wants back (the routespec, the target as it was given, the data). One file can't disagree with
+itself after a crash, as two files could; `RoutesFile` changes it, an entry at a time.
 """
 
 from __future__ import annotations

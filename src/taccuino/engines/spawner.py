@@ -17,6 +17,7 @@ from dockerspawner import DockerSpawner
 from traitlets import Any as AnyTrait
 from traitlets import Float, Instance, Unicode, default
 
+from taccuino.errors import TaccuinoError
 from taccuino.naming import slug
 from taccuino.settings import Settings, parse_size
 
@@ -66,8 +67,13 @@ class NotebookSpawner(DockerSpawner):
         """,
     )
     warm_pool = AnyTrait(
+        lambda: None,
         config=True,
         help="The warm servers: a function that gives the ``WarmPool``, or nothing.",
+    )
+    unroute = AnyTrait(
+        config=True,
+        help="Awaited with the spawner of a server that ended, before its address is free.",
     )
     interface = Unicode("lab", help="``lab`` or ``notebook``: what the user asked for.")
     term_timeout = Float(
@@ -109,10 +115,6 @@ class NotebookSpawner(DockerSpawner):
     @default("storage")
     def _default_storage(self) -> Any:
         return lambda _spawner: NoStorage()
-
-    @default("warm_pool")
-    def _default_warm_pool(self) -> Any:
-        return lambda: None
 
     @property
     def client(self) -> Any:
@@ -408,6 +410,7 @@ class NotebookSpawner(DockerSpawner):
             try:
                 if await self.container.running(self.died_alone):
                     return None
+                await self._unroute()
                 failure = await self._explain(None)
             except EngineError as error:
                 self.log.warning("Is %s running? %s", self._log_name, error)
@@ -417,6 +420,13 @@ class NotebookSpawner(DockerSpawner):
                 self.last_failure = failure.as_state()
             await self._clean_up()
             return 1 if failure.exit_code is None else failure.exit_code
+
+    async def _unroute(self) -> None:
+        try:
+            if self.unroute is not None:
+                await self.unroute(self)
+        except TaccuinoError as error:  # JupyterHub removes the route again in a moment
+            self.log.warning("%s ended, and is still led to: %s", self._log_name, error)
 
     def died_alone(self) -> None:
         """A running server's process ended: tell the hub now, not at its next look."""

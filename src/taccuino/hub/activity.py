@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 
-__all__ = ["Activity", "ask_activity", "epoch"]
+__all__ = ["Activity", "ask_activity", "epoch", "started_at"]
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,12 @@ async def _get(spawner: Any, path: str) -> Any:
     )
     response = await AsyncHTTPClient().fetch(request)
     return json.loads(response.body)
+
+
+def started_at(spawner: Any) -> float:
+    """When its server was started, in seconds since the epoch; now, of one that never was."""
+    started = spawner.orm_spawner.started
+    return epoch(started) if started else time.time()
 
 
 def epoch(when: datetime) -> float:

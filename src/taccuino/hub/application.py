@@ -25,7 +25,7 @@ from taccuino.edge.routes import RouteTable
 
 from .verification import Verification
 
-__all__ = ["HubApplication", "HubRouteTable", "all_servers_known", "servers_are_known"]
+__all__ = ["HubApplication", "HubRouteTable", "all_servers_known"]
 
 _AT_ONCE = 10
 """Servers that are loaded between two looks at requests; each takes some 2 ms."""
@@ -51,10 +51,11 @@ class HubApplication(JupyterHub):
         logging.getLogger("taccuino").parent = self.log
 
     async def start(self) -> None:
-        """Serve."""
+        """Serve; a site among others asks its peers first, whose users may be there."""
         # What is there now stays for the hub's life: collections need not look at it.
         gc.freeze()
         gc.enable()
+        self.tornado_settings["taccuino_sites"].begin(self)
         await super().start()
 
     async def init_spawners(self) -> int:
@@ -115,11 +116,6 @@ class HubApplication(JupyterHub):
             for row in rows.all():
                 user = self.users[row.user]
                 yield user, user.spawners[row.name]
-
-
-def servers_are_known(app: JupyterHub) -> bool:
-    """Whether the application's users have all servers that run."""
-    return not isinstance(app, HubApplication) or app.servers_known.is_set()
 
 
 async def all_servers_known(app: JupyterHub) -> None:

@@ -40,6 +40,7 @@ from .handlers.tokens import (
 from .housekeeping import start_housekeeping
 from .options import ServerOptions
 from .readiness import Check, Readiness
+from .request_log import log_without_secret
 from .sites import SITES_SCOPE, Sites, sites_role
 from .storage import HubStorage, StorageBackend
 from .warm import warm_pool
@@ -70,7 +71,7 @@ def configure(c: Any, settings: Settings) -> None:
     _configure_culling(c, settings)
     _configure_options(c, options)
     _configure_pages(c, settings, options)
-    sites = _configure_handlers(c, settings, backend, options)
+    _configure_handlers(c, settings, backend, options)
     iam.configure(c, settings)
     c.JupyterHub.authenticator_class = HubAuthenticator
     edge.configure(c, settings)
@@ -79,7 +80,8 @@ def configure(c: Any, settings: Settings) -> None:
     c.NotebookSpawner.storage = lambda spawner: HubStorage(backend, spawner.user)
     pool = warm_pool(settings, backend)
     c.NotebookSpawner.warm_pool = lambda: pool
-    start_housekeeping(settings, backend, pool, sites.begin)
+    c.NotebookSpawner.unroute = lambda one: app().proxy.delete_user(one.user, one.name)
+    start_housekeeping(settings, backend, pool)
 
 
 def _configure_hub(c: Any, settings: Settings) -> None:
@@ -242,7 +244,7 @@ def _group_directories(settings: Settings, user: Any) -> list[str]:
 
 def _configure_handlers(
     c: Any, settings: Settings, backend: StorageBackend, options: ServerOptions
-) -> Sites:
+) -> None:
     """The service's own calls, and the security headers of every answer."""
     readiness, admission = Readiness(_checks(settings, backend)), Admission(settings)
     sites = Sites(settings, readiness)
@@ -263,6 +265,7 @@ def _configure_handlers(
     ]
     c.JupyterHub.tornado_settings = {
         "headers": _headers(settings),
+        "log_function": log_without_secret,
         "taccuino_credentials": backend,
         "taccuino_options": options,
         "taccuino_admission": admission,
@@ -270,7 +273,6 @@ def _configure_handlers(
         # A request for a server is answered at once: its progress tells the rest.
         "slow_spawn_timeout": 0,
     }
-    return sites
 
 
 def _headers(settings: Settings) -> dict[str, str]:

@@ -32,28 +32,20 @@ _WANTED = {"mounted", "failed"}  # the mount plane looks after the others by its
 _running: set[asyncio.Task[None]] = set()
 
 
-def start_housekeeping(
-    settings: Settings, backend: StorageBackend, pool: WarmPool, begin: Callable[[Any], None]
-) -> None:
-    """Begin, if this is a hub: JupyterHub reads its configuration inside its event loop.
-
-    ``begin`` is called with the hub once it serves: what goes on beside its requests.
-    """
+def start_housekeeping(settings: Settings, backend: StorageBackend, pool: WarmPool) -> None:
+    """Begin, if this is a hub: JupyterHub reads its configuration inside its event loop."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
     Revocations(lambda: JupyterHub.instance().users).watch()
-    task = loop.create_task(_keep_house(settings, backend, pool, begin))
+    task = loop.create_task(_keep_house(settings, backend, pool))
     _running.add(task)
     task.add_done_callback(_running.discard)
 
 
-async def _keep_house(
-    settings: Settings, backend: StorageBackend, pool: WarmPool, begin: Callable[[Any], None]
-) -> None:
+async def _keep_house(settings: Settings, backend: StorageBackend, pool: WarmPool) -> None:
     app = JupyterHub.instance()
-    begun = False
     warming: asyncio.Task[None] | None = None
     while True:
         # Soon after a start, which may follow a crash, and then from time to time.
@@ -61,9 +53,6 @@ async def _keep_house(
         if app.http_server is None:
             continue
         await all_servers_known(app)
-        if not begun:
-            begin(app)
-            begun = True
         try:
             live = lambda: [*_live(app), *pool.names]  # noqa: E731
             if removed := await reconcile(settings, live):

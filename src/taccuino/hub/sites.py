@@ -10,23 +10,24 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
+from weakref import WeakKeyDictionary
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 
 from taccuino.edge import PeerMap
 from taccuino.edge.sites import PEER_HEADER
-from taccuino.errors import TaccuinoError
 from taccuino.private_files import secret
 from taccuino.settings import PeerSettings, Settings
 from taccuino.sites import Elsewhere, Maintenance, Peers, Place, ServerState, SiteState, home
 from taccuino.sites.maintenance import MaintenanceFile
 from taccuino.sites.peers import PeerError
 
-from .activity import ask_activity, epoch
-from .application import servers_are_known
+from .activity import ask_activity, started_at
+from .application import all_servers_known
 from .housekeeping import active_spawners
 from .notices import Notice
 from .readiness import Readiness
@@ -38,9 +39,12 @@ log = logging.getLogger(__name__)
 SITES_SCOPE = "custom:taccuino:sites"
 """Ask a site for its state."""
 _ANSWER_SECONDS = 2.0
-_SWEEP_SECONDS = 5.0
+_EVERY_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 _IDLE_SECONDS_IN_MAINTENANCE = 300.0
+_STOPS_AT_ONCE = 8
+_SILENT_SECONDS = 6 * 3600.0
+"""How long a server may not answer until it is taken for one that computes nothing."""
 
 
 def sites_role() -> dict[str, Any]:
@@ -63,7 +67,10 @@ class Sites:
         self._maintenance = MaintenanceFile(settings.state_dir)
         self._ready = True
         self._born = f"{time.time():.3f}"
-        self._superseded: dict[tuple[str, float], float] = {}
+        # Since when, by the monotonic clock: a stopped server's spawner is gone, and its entry.
+        self._superseded: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        self._silent: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        self._stops = asyncio.Semaphore(_STOPS_AT_ONCE)
         file, socket = settings.edge.peers_file, settings.edge.admin_socket
         assert file is not None
         assert socket is not None
@@ -79,11 +86,18 @@ class Sites:
         return self
 
     def begin(self, app: Any) -> None:
-        """Begin to follow the peers and to look after this site's servers."""
-        for work in (self.peers.run(), self._sweep(app)):
-            task = asyncio.get_running_loop().create_task(work)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        """Begin to follow the peers and to look after this site's servers, if it has peers."""
+        if self.settings.peers:
+            self._run(self._follow())
+            self._run(_again_and_again(self.look, "The site's readiness is not known"))
+            sweep = lambda: self._sweep(app)  # noqa: E731
+            self._run(_again_and_again(sweep, "The site's servers can't be looked after"))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     @property
     def maintenance(self) -> Maintenance | None:
@@ -99,7 +113,7 @@ class Sites:
             ServerState(
                 user=name,
                 route=route,
-                started=_started(spawner),
+                started=started_at(spawner),
                 options=spawner.orm_spawner.user_options or {},
             )
             # What the edge leads to: the version counts those.
@@ -115,8 +129,17 @@ class Sites:
         )
 
     async def changed_state(self, app: Any, known: str, seconds: float) -> SiteState | None:
-        """The state once it is another than ``known``; None if it stays for ``seconds``."""
+        """The state once it is another than ``known``; None if it stays for ``seconds``.
+
+        A hub that has just started serves before it knows all servers that ran. Until then it
+        has nothing to tell: its peers keep what they know.
+        """
         limit = time.monotonic() + seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await all_servers_known(app)
+        except TimeoutError:
+            return None
         while self._version(app) == known:
             left = limit - time.monotonic()
             if left < 0:
@@ -128,9 +151,7 @@ class Sites:
 
     def _version(self, app: Any) -> str:
         since = self.maintenance.model_dump_json() if self.maintenance else ""
-        # A hub that has just started serves before it knows all servers that ran.
-        known = servers_are_known(app)
-        return f"{self._born}-{app.proxy.version}-{known}-{self._ready}-{since}"
+        return f"{self._born}-{app.proxy.version}-{self._ready}-{since}"
 
     # -- where users belong
 
@@ -192,8 +213,9 @@ class Sites:
             "automatically": self.settings.sites.move_automatically,
         }
 
-    def overview(self, app: Any) -> list[dict[str, Any]]:
+    async def overview(self, app: Any) -> list[dict[str, Any]]:
         """Every site, this one first: for the status page. It names no user."""
+        await self.look()
         own = self.state(app)
         rows = [
             {
@@ -223,6 +245,12 @@ class Sites:
 
     # -- what is done
 
+    async def _follow(self) -> None:
+        """Follow the peers, with a client that waits for nothing else."""
+        client = AsyncHTTPClient(force_instance=True, max_clients=2 * len(self.settings.peers))
+        with contextlib.closing(client) as self._client:
+            await self.peers.run()
+
     async def _ask(self, peer: PeerSettings, version: str, seconds: float) -> bytes | None:
         query = urlencode({"version": version, "wait": seconds})
         request = HTTPRequest(
@@ -232,55 +260,79 @@ class Sites:
             request_timeout=seconds + _ANSWER_SECONDS,
         )
         try:
-            response = await AsyncHTTPClient().fetch(request)
+            response = await self._client.fetch(request)
         except (HTTPClientError, OSError) as error:
             raise PeerError(f"{peer.url}: {error}") from error
         return response.body if response.code == 200 else None
 
+    async def look(self) -> None:
+        """Ask whether this site can start servers now."""
+        self._ready = (await self._readiness.report()).ready
+
     async def _sweep(self, app: Any) -> None:
-        """Look after this site's readiness and its servers, for ever."""
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
-            try:
-                self._ready = (await self._readiness.report()).ready
-                for spawner in active_spawners(app):
-                    if spawner.ready and await self._is_to_end(spawner):
-                        await self._stop(app, spawner)
-            except TaccuinoError as error:
-                log.warning("The sites' servers could not be looked after: %s", error)
+        """Stop the servers whose users are at another site, or should be."""
+        await all_servers_known(app)
+        for spawner in active_spawners(app):
+            if self._stops.locked():
+                return  # the others in the next round: they run until then
+            if spawner.ready and await self._is_to_end(spawner) and spawner.ready:
+                # At once, as JupyterHub's own: what is stopping is stopped by nobody else.
+                spawner._stop_pending = True  # noqa: SLF001
+                await self._stops.acquire()
+                spawner._stop_future = self._run(self._stop(app, spawner))  # noqa: SLF001
 
     async def _is_to_end(self, spawner: Any) -> bool:
         """Whether an idle server is superseded by a newer one, or its site empties itself."""
-        name, started = spawner.user.name, _started(spawner)
-        newer = any(
-            one.reachable and one.server.started > started for one in self.elsewhere(name)
-        )
-        if not newer:
-            self._superseded.pop((name, started), None)
-            if not self.maintenance or not self.others:
-                return False
-            activity = await ask_activity(spawner)
-            idle = activity and time.time() - activity.last_activity
-            return bool(
-                activity and not activity.busy and (idle or 0) > _IDLE_SECONDS_IN_MAINTENANCE
-            )
-        since = self._superseded.setdefault((name, started), time.monotonic())
-        if time.monotonic() - since < self.settings.sites.stale_seconds:
-            return False
+        started = started_at(spawner)
+        if any(
+            one.reachable and one.server.started > started
+            for one in self.elsewhere(spawner.user.name)
+        ):
+            now = time.monotonic()
+            since = self._superseded.setdefault(spawner, now)
+            stale = now - since >= self.settings.sites.stale_seconds
+            return stale and await self._is_idle(spawner, 0)
+        self._superseded.pop(spawner, None)
+        if self.maintenance and self.others:
+            return await self._is_idle(spawner, _IDLE_SECONDS_IN_MAINTENANCE)
+        self._silent.pop(spawner, None)
+        return False
+
+    async def _is_idle(self, spawner: Any, seconds: float) -> bool:
+        """Whether a server computes nothing, and was not used for ``seconds``.
+
+        One that does not answer may compute, and be slow for that very reason.
+        """
         activity = await ask_activity(spawner)
-        return activity is None or not activity.busy
+        if activity is None:
+            now = time.monotonic()
+            return now - self._silent.setdefault(spawner, now) > _SILENT_SECONDS
+        self._silent.pop(spawner, None)
+        return not activity.busy and time.time() - activity.last_activity >= seconds
 
     async def _stop(self, app: Any, spawner: Any) -> None:
         """Stop a server as its user would: uploads are drained first."""
-        log.warning("%s is stopped: its user is at another site", spawner._log_name)  # noqa: SLF001
-        await app.proxy.delete_user(spawner.user, spawner.name)
-        await spawner.user.stop(spawner.name)
-        self._superseded.pop((spawner.user.name, _started(spawner)), None)
+        name = spawner._log_name  # noqa: SLF001
+        log.warning("%s is stopped: its user is at another site", name)
+        try:
+            await app.proxy.delete_user(spawner.user, spawner.name)
+            await spawner.user.stop(spawner.name)
+        except Exception:
+            log.exception("%s could not be stopped", name)
+        finally:
+            spawner._stop_future = None  # noqa: SLF001
+            spawner._stop_pending = False  # noqa: SLF001
+            self._stops.release()
 
 
-def _started(spawner: Any) -> float:
-    started = spawner.orm_spawner.started
-    return epoch(started) if started else time.time()
+async def _again_and_again(work: Callable[[], Awaitable[None]], fault: str) -> None:
+    """Do it for ever; ``fault`` is what is logged when it fails."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("%s", fault)
+        await asyncio.sleep(_EVERY_SECONDS)
 
 
 def _told(one: Elsewhere) -> str:

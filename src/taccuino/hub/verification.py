@@ -22,6 +22,7 @@ SILENT_SERVERS = Gauge(
 )
 
 _AT_ONCE = 16
+_SOON_SECONDS = 2.0
 _AGAIN_SECONDS = 30.0
 _NAMED = 10
 
@@ -32,7 +33,8 @@ class Verification:
     One whose spawner says that it ended is cleaned up after. One that runs, or may run (its
     engine does not answer), is watched from then on as any other. One that runs and does not
     answer is told of, and asked again until it answers or ends: why it is silent can't be
-    known here, and a network that is cut for a while is no reason to end anybody's work.
+    known here, and a network that is cut for a while is no reason to end anybody's work. At
+    first that is soon: an engine that starts with the hub knows what ended a moment later.
     """
 
     def __init__(self, app: JupyterHub) -> None:
@@ -44,10 +46,12 @@ class Verification:
         """Verify each of these users' spawners; returns once none of them is silent."""
         await asyncio.gather(*(self._verify(user, spawner) for user, spawner in servers))
         self._tell()
+        pause = _SOON_SECONDS
         while self._silent:
-            await asyncio.sleep(_AGAIN_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _AGAIN_SECONDS)
             asked, self._silent = self._silent, []
-            await asyncio.gather(*(self._listen(user, spawner) for user, spawner in asked))
+            await asyncio.gather(*(self._look(user, spawner) for user, spawner in asked))
             if len(self._silent) != len(asked):
                 self._tell()
         SILENT_SERVERS.set(0)
@@ -56,23 +60,30 @@ class Verification:
         async with self._turns:
             if not _is_running(user, spawner):
                 return
+            if user.name in self._app.authenticator.blocked_users:
+                await self._stop(user, spawner)
+                return
+            spawner.add_poll_callback(self._ended, user, spawner.name)
+            spawner.start_polling()
+        await self._look(user, spawner)
+
+    async def _stop(self, user: Any, spawner: Any) -> None:
+        log.warning("Stopping the server of %s, who is blocked", user.name)
+        try:
+            await user.stop(spawner.name)
+        except Exception:
+            log.exception("The server of %s can't be stopped", user.name)
+
+    async def _look(self, user: Any, spawner: Any) -> None:
+        """Clean up after a server that ended; note one that runs and does not answer."""
+        async with self._turns:
+            if not _is_running(user, spawner):
+                return
             try:
-                if user.name in self._app.authenticator.blocked_users:
-                    log.warning("Stopping the server of %s, who is blocked", user.name)
-                    await user.stop(spawner.name)
+                if await spawner.poll_and_notify() is not None:
                     return
-                spawner.add_poll_callback(self._ended, user, spawner.name)
-                spawner.start_polling()
-                ended = await spawner.poll_and_notify() is not None
             except Exception:
                 log.exception("Whether the server of %s runs is not known", user.name)
-                ended = False
-        if not ended:
-            await self._listen(user, spawner)
-
-    async def _listen(self, user: Any, spawner: Any) -> None:
-        """Note a server that runs and does not answer."""
-        async with self._turns:
             if not _is_running(user, spawner):
                 return
             server = spawner.server

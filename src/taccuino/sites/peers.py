@@ -140,12 +140,20 @@ class Peers:
         ]
 
     async def _follow(self, peer: Peer) -> None:
+        logged = ""
         while True:
             try:
                 await self._look(peer)
+                continue
             except TaccuinoError as error:
-                self._seen(peer, reachable=False, why=str(error))
-                await asyncio.sleep(_PAUSE_SECONDS)
+                why = str(error)
+            except Exception as error:
+                why = repr(error)
+                if why != logged:  # each once: it is asked again every second
+                    log.exception("The site %s can't be followed", peer.name)
+                    logged = why
+            self._seen(peer, reachable=False, why=why)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _look(self, peer: Peer) -> None:
         # Whoever was away is asked what is, not what is new.

@@ -44,13 +44,16 @@ c.JupyterHub.load_roles.append(
     {{"name": "tests", "services": ["tests"],
      "scopes": ["admin:users", "admin:servers", "admin:server_state", "tokens"]}}
 )
+c.JupyterHub.tornado_settings.update({tornado!r})
 """
 
 
 class Hub:
     """A hub that runs, and those who ask it."""
 
-    def __init__(self, directory: Path, culling: dict, admission: dict) -> None:
+    def __init__(
+        self, directory: Path, culling: dict, admission: dict, tornado: dict, more: dict
+    ) -> None:
         self.directory = directory
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -66,9 +69,10 @@ class Hub:
             ],
             "culling": culling,
             "admission": admission,
+            **more,
         }
         (directory / "settings.json").write_text(json.dumps(settings))
-        config = CONFIG.format(here=str(HERE), token=ADMIN_TOKEN)
+        config = CONFIG.format(here=str(HERE), token=ADMIN_TOKEN, tornado=tornado)
         (directory / "jupyterhub_config.py").write_text(config)
         self.process: subprocess.Popen | None = None
 
@@ -146,9 +150,10 @@ def wait_until(condition, seconds: float, otherwise=lambda: "it did not happen")
         time.sleep(0.1)
 
 
-def run_hub(culling: dict, admission: dict | None = None):
+def run_hub(culling: dict, admission: dict | None = None, tornado: dict | None = None, **more):
+    """A hub; ``tornado`` are settings of tornado's, ``more`` are Taccuino's."""
     directory = Path(tempfile.mkdtemp(prefix="tc-hub-", dir="/tmp"))
-    hub = Hub(directory, culling, admission or {})
+    hub = Hub(directory, culling, admission or {}, tornado or {}, more)
     try:
         hub.start()
         yield hub

@@ -193,7 +193,7 @@ def test_readiness_names_each_part_without_a_login(hub):
     report = answer.json()
     assert report["ready"] is False
     assert set(report["checks"]) == {
-        "database", "engine", "mount-plane", "edge", "iam", "storage"
+        "database", "engine", "mount-plane", "edge", "disk", "iam", "storage"
     }  # fmt: skip
     assert report["checks"]["database"]["state"] == "ok"
     assert report["checks"]["engine"]["message"]

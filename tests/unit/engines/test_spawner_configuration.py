@@ -9,6 +9,7 @@ import pytest
 from traitlets.config import Config
 
 from taccuino.engines import DockerEngineSpawner, NoStorage, PodmanSpawner, configure
+from taccuino.errors import TaccuinoError
 from taccuino.naming import slug
 from taccuino.settings import Settings
 
@@ -51,3 +52,43 @@ def test_the_last_failure_outlives_the_server() -> None:
     spawner.load_state({"last_failure": {"reason": "exited"}, "object_id": "abc"})
     spawner.clear_state()
     assert spawner.get_state() == {"last_failure": {"reason": "exited"}}
+
+
+class Ended:
+    """A container that has ended, and notes what is done to it."""
+
+    watched_alive = False
+    id = name = network = "ended"
+
+    def __init__(self, done: list[str]) -> None:
+        self.done = done
+
+    async def running(self, _: object) -> bool:
+        return False
+
+    async def end(self, *, ask_engine: bool) -> tuple[int, int, str]:
+        return 137, 0, ""
+
+    async def remove(self) -> None:
+        self.done.append("removed")
+
+
+@pytest.mark.parametrize("fault", [None, TaccuinoError("the edge is away")])
+async def test_nobody_is_led_to_an_address_that_is_free(fault: TaccuinoError | None) -> None:
+    done: list[str] = []
+
+    async def unroute(spawner: Any) -> None:
+        done.append(f"{spawner.user.name} unrouted")
+        if fault:
+            raise fault
+
+    c = Config()
+    c.NotebookSpawner.unroute = unroute
+    user = SimpleNamespace(name="ada", url="/user/ada/", groups=[])
+    spawner = PodmanSpawner(user=user, hub=None, settings=Settings.parse({}), config=c)
+    spawner.object_id = "abc"
+    spawner._server_container = Ended(done)  # type: ignore[assignment]
+    assert await spawner.poll() == 137
+    assert done == ["ada unrouted", "removed"]
+    assert await spawner.poll() == 0
+    assert done == ["ada unrouted", "removed"]

@@ -88,6 +88,7 @@ class Application(HubApplication):
 
 @pytest.fixture
 async def app(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Application]:
+    monkeypatch.setattr(verification, "_SOON_SECONDS", 0.05)
     monkeypatch.setattr(verification, "_AGAIN_SECONDS", 0.05)
     made = Application()
     yield made
@@ -149,6 +150,23 @@ async def test_a_silent_server_that_answers_again_is_told_of(
             while "those that run answer" not in caplog.text:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     assert verification.SILENT_SERVERS._value.get() == 0
+
+
+async def test_an_engine_that_is_away_for_a_moment_is_asked_again_soon(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "_AGAIN_SECONDS", 60)
+    app.ran("ended", "away", port=9)
+    await app.init_spawners()
+    await app.settled()
+    assert app.running() == {"ended"}
+    assert app.proxy.removed == []
+    app.users["ended"].spawners[""].orm_spawner.state = {"poll": 137}
+    app.db.commit()
+    async with asyncio.timeout(5):
+        while app.running():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert app.proxy.removed == ["ended"]
 
 
 async def test_a_server_is_there_for_the_first_request(app: Application) -> None:

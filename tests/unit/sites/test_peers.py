@@ -101,6 +101,30 @@ async def test_an_answer_that_is_none_counts_as_away(answer: bytes) -> None:
     assert peers.peers["cnaf"].state is None
 
 
+async def test_a_fault_of_ours_is_logged_once_and_ends_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    napoli = PeerSettings(name="napoli", url="http://10.0.0.3:8000")
+    known: list[str] = []
+
+    async def ask(peer: PeerSettings, version: str, seconds: float) -> bytes | None:
+        known.append(peer.name)
+        if known.count("cnaf") > 3 or peer.name == "napoli":
+            await asyncio.sleep(60)
+        return state(server())
+
+    async def tell(_: dict[str, str]) -> None:
+        raise ValueError("no such route")
+
+    peers = Peers([CNAF, napoli], ask, tell)
+    await follow(peers)
+    assert known.count("cnaf") == 4
+    assert [record.message for record in caplog.records if record.exc_info] == [
+        "The site cnaf can't be followed"
+    ]
+    assert not peers.peers["cnaf"].reachable
+
+
 @pytest.mark.parametrize("more", [{"ready": False}, {"maintenance": {"since": 1}}])
 async def test_a_peer_that_is_not_ready_or_in_maintenance_takes_no_servers(more: dict) -> None:
     peers = Peers([CNAF], Answers(state(server(), **more)), Told())

@@ -14,7 +14,7 @@ from jupyterhub.scopes import Scope
 from jupyterhub.user import User
 from tornado import web
 
-from taccuino.hub.activity import Activity, ask_activity, epoch
+from taccuino.hub.activity import Activity, ask_activity, epoch, started_at
 from taccuino.hub.notices import Notice, ServerFacts, notices, seconds_until_culled
 from taccuino.hub.storage import StorageBackend
 from taccuino.naming import slug
@@ -100,7 +100,7 @@ class NoticesHandler(_ServersHandler):
         )
         facts = ServerFacts(
             now=time.time(),
-            started=_started(spawner),
+            started=started_at(spawner),
             last_activity=activity.last_activity,
             busy=activity.busy,
             fault=mount.fault if mount else None,
@@ -162,7 +162,7 @@ class IdleHandler(_ServersHandler):
         left = seconds_until_culled(
             self.culling,
             now=time.time(),
-            started=_started(spawner),
+            started=started_at(spawner),
             last_activity=activity.last_activity,
             busy=activity.busy,
         )
@@ -204,12 +204,7 @@ def usage_json(usage: BucketUsage | None) -> dict[str, int | None] | None:
 
 def _last_report(spawner: Any) -> float:
     reported = spawner.orm_spawner.last_activity
-    return epoch(reported) if reported else _started(spawner)
-
-
-def _started(spawner: Any) -> float:
-    started = spawner.orm_spawner.started
-    return epoch(started) if started else time.time()
+    return epoch(reported) if reported else started_at(spawner)
 
 
 def server_handlers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import urlencode
 
@@ -88,17 +89,36 @@ class MovedLoginPage(LoginPageHandler):
 class MoveHandler(BaseHandler):
     """``POST /move``: stop the user's server here, and go on at another site."""
 
+    stop_seconds = 60.0
+    """How long a browser waits for that, once it is slow."""
+
     @web.authenticated
     async def post(self) -> None:
-        """Move to ``site``; the new server has the same options."""
+        """Move to ``site``; the new server has the same options.
+
+        The browser goes on once the server here has ended: its workarea is kept by then. If
+        that takes long it goes home, where it sees how far that is.
+        """
         sites: Sites = self.settings["taccuino_sites"]
         site, user = self.get_body_argument("site", ""), self.current_user
         if site not in sites.others:
             offered = ", ".join(sites.others) or "none does now"
             raise web.HTTPError(400, f"No site {site[:40]!r} takes servers: {offered}")
-        options = user.spawner.orm_spawner.user_options or {}
-        if user.spawner.active:
-            await self.stop_single_user(user)
+        spawner = user.spawner
+        options = spawner.orm_spawner.user_options or {}
+        if spawner.pending:
+            raise web.HTTPError(
+                409, "Your server here is being started or stopped: move when that is done"
+            )
+        if spawner.active:
+            _, going_on = await asyncio.wait(
+                {await self.stop_single_user(user)}, timeout=self.stop_seconds
+            )
+            if going_on:
+                self.redirect(f"{self.hub.base_url}home")
+                return
+            if spawner.active:
+                raise web.HTTPError(503, "Your server here could not be stopped: try it again")
         query = "?" + urlencode(options) if options else ""
         start = f"{self.hub.base_url}spawn/{user.escaped_name}{query}"
         self.set_cookie(_PLACED_COOKIE, "1", path="/", max_age=_PLACED_SECONDS, httponly=True)
@@ -111,7 +131,7 @@ class SitesPage(BaseHandler):
     async def get(self) -> None:
         """Show them."""
         sites: Sites = self.settings["taccuino_sites"]
-        rows = sites.overview(self.app)
+        rows = await sites.overview(self.app)
         if "application/json" in self.request.headers.get("Accept", ""):
             self.set_header("Content-Type", "application/json")
             self.finish({"sites": [_as_json(row) for row in rows]})
