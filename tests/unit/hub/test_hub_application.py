@@ -125,7 +125,7 @@ async def test_only_what_is_known_to_have_ended_is_removed(
         assert app.users["starting"].spawners[""].pending == "check"
         await app.settled()
         async with asyncio.timeout(5):
-            while "2 of the servers that ran do not answer the hub" not in caplog.text:
+            while "2 of the servers that ran do not answer the hub" not in caplog.text:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     assert app.running() == {"works", "silent", "unknown"}
     assert "ended" in app.proxy.removed
