@@ -36,7 +36,7 @@ pytestmark = [
 ROUNDS = int(os.environ.get("TACCUINO_FAULT_ROUNDS", "1"))
 SEED = os.environ.get("TACCUINO_FAULT_SEED")
 AWAY = float(os.environ.get("TACCUINO_FAULT_AWAY_SECONDS", "20"))
-LIMIT = 180.0
+LIMIT = 300.0
 CACHE_DISK = "600M"
 
 outcomes: list[Outcome] = []

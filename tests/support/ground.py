@@ -279,11 +279,13 @@ class Ground:
         """
         began = time.monotonic()
         while True:
-            drained = self.pending() == 0
-            lost = self._lost(ledger) if drained or _is_over(began, limit) else ["?"]
-            if (drained and not lost) or _is_over(began, limit):
+            waiting = self.pending()
+            lost = self._lost(ledger) if not waiting or _is_over(began, limit) else ["?"]
+            if (not waiting and not lost) or _is_over(began, limit):
                 break
             time.sleep(0.5)
+        if lost and waiting:
+            lost.append(f"{waiting} files still wait for their upload")
         return Outcome(
             fault=fault,
             seed=self.seed,
