@@ -175,11 +175,12 @@ def two_sites() -> Iterator[tuple[Instance, dict[str, Site]]]:
 def _disks(state_dir: Path) -> None:
     """Give each site a disk of its own, small enough to be filled; it goes when unmounted."""
     for name in SITES:
-        image, place = state_dir / f"{name}.disk", state_dir / "sites" / name
+        image, place = state_dir.with_suffix(f".{name}"), state_dir / "sites" / name
         place.mkdir(parents=True)
         subprocess.run(["truncate", "--size", _DISK, image], check=True)
         subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True)
         subprocess.run(["mount", "-o", "loop", image, place], check=True)
+        image.unlink()
 
 
 def wait_for_sites(shared: Instance, limit: float = 90) -> None:

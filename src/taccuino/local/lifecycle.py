@@ -164,6 +164,8 @@ def down(settings: Settings, report: Report) -> None:
 def purge(settings: Settings, report: Report) -> None:
     """Delete the state directory of an instance that was taken down: users' data too.
 
+    A disk of its own stays mounted, with nothing on it.
+
     Raises
     ------
     SettingsError
@@ -180,9 +182,13 @@ def purge(settings: Settings, report: Report) -> None:
         )
         fault = Fault("state_dir", problem, "look at what is in it, and remove it by hand")
         raise SettingsError("purge", [fault])
-    unmount_below(state)
+    unmount_below(state, itself=False)
     release_loop_devices(state)
-    shutil.rmtree(state)
+    if state.is_mount():
+        for path in state.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    else:
+        shutil.rmtree(state)
     report(f"{state} deleted")
 
 

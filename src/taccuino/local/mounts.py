@@ -35,8 +35,8 @@ def mount_points(mountinfo: Iterable[str], directory: Path) -> list[Path]:
     return found[::-1]
 
 
-def unmount_below(directory: Path) -> None:
-    """Unmount everything at or below a directory.
+def unmount_below(directory: Path, *, itself: bool = True) -> None:
+    """Unmount everything below a directory, and what is mounted at it unless told otherwise.
 
     What is busy, or whose FUSE server is dead, is detached (``umount -l``).
 
@@ -45,17 +45,17 @@ def unmount_below(directory: Path) -> None:
     ServiceError
         If something is still mounted: removing the directory would then remove users' data.
     """
-    for point in _now(directory):
+    for point in _now(directory, itself=itself):
         done = subprocess.run(["umount", str(point)], capture_output=True, check=False)
         if done.returncode:
             subprocess.run(["umount", "-l", str(point)], capture_output=True, check=False)
-    if left := _now(directory):
+    if left := _now(directory, itself=itself):
         raise ServiceError(f"{left[0]} can't be unmounted; see who uses it with fuser -m")
 
 
-def _now(directory: Path) -> list[Path]:
+def _now(directory: Path, *, itself: bool) -> list[Path]:
     lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    return mount_points(lines, directory)
+    return [point for point in mount_points(lines, directory) if itself or point != directory]
 
 
 def release_loop_devices(directory: Path) -> None:

@@ -223,7 +223,8 @@ def _refuse_foreign(state: Path, kept: dict[str, Any]) -> None:
         raise SettingsError(
             "the settings", [Fault("state_dir", f"{state} is a file", "name a directory")]
         )
-    foreign = sorted({path.name for path in state.iterdir()} - set(_DIRECTORIES) - _FILES)
+    ours = {*_DIRECTORIES, *_FILES, "lost+found"}  # which a disk of its own begins with
+    foreign = sorted({path.name for path in state.iterdir()} - ours)
     if foreign:
         problem = f"{state} holds {foreign[0]!r}, which is not of this service"
         fault = Fault("state_dir", problem, "name a directory that is new or empty")
