@@ -23,7 +23,7 @@ from taccuino.storage.mount_plane.kernel import MountTable, bind, make_private_d
 from taccuino.storage.mount_plane.layout import UserPaths, users_directory
 from taccuino.storage.mount_plane.superblock import Superblock
 
-from .restic import SnapshotError, error_of
+from .restic import SnapshotError, error_of, kill
 from .sandbox import AREA, RUN, Sandbox
 
 __all__ = [
@@ -169,9 +169,10 @@ async def survey(area: Path, node: str) -> Survey:
                 entries += not (kind == b"d" and record.split(b" ")[5] == b"local")
         code = await process.wait()
     finally:
-        if process.returncode is None:
-            process.kill()
-    if code not in (0, 1):  # 1: a file vanished meanwhile
+        kill(process)
+        await process.wait()
+    # find's 1: a file vanished meanwhile. A sandbox that can't start ends with it too.
+    if code not in (0, 1) or (code and not entries):
         raise error_of("failed")
     return Survey(mark.hexdigest(), entries, files, size)
 
