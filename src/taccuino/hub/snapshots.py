@@ -12,7 +12,7 @@ from taccuino.naming import slug
 from taccuino.settings import Settings
 from taccuino.storage import StorageError, bucket_name
 from taccuino.storage.mount_client import MountPlaneClient, MountPlaneError, MountRequest
-from taccuino.storage.snapshots import Arrival, Snapshot, SnapshotClient, SnapshotOwner
+from taccuino.storage.snapshots import Arrival, Snapshot, SnapshotClient, SnapshotOwner, when
 
 __all__ = ["HubSnapshots"]
 
@@ -21,11 +21,6 @@ log = logging.getLogger(__name__)
 _NO_ANSWER = "what mounts your files on this machine does not answer."
 _LOOK_AGAIN_SECONDS = 0.5
 _TELL_SECONDS = 10.0
-
-
-def when(seconds: float) -> str:
-    """A time for people."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 class HubSnapshots:

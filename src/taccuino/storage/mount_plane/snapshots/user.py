@@ -18,14 +18,22 @@ from taccuino.storage.mount_client import MountRequest
 from taccuino.storage.mount_plane import workarea
 from taccuino.storage.mount_plane.credentials import CredentialSource, StorageCredentials
 from taccuino.storage.mount_plane.layout import UserPaths
-from taccuino.storage.snapshots import Arrival, Job, Snapshot, SnapshotOwner, SnapshotState
+from taccuino.storage.snapshots import (
+    Arrival,
+    Job,
+    Snapshot,
+    SnapshotOwner,
+    SnapshotState,
+    when,
+)
 
 from . import area
 from .lineage import Lineage, Newest, advanced, course, folder_name, with_apart
 from .pointer import Pointers
+from .record import LineageRecord
 from .restic import Restic, SnapshotError
 
-__all__ = ["Node", "UserSnapshots", "record_of"]
+__all__ = ["Node", "UserSnapshots"]
 
 log = logging.getLogger(__name__)
 
@@ -51,16 +59,6 @@ class Node:
     """For what nobody waits for: one at a time."""
 
 
-def record_of(paths: UserPaths) -> Path:
-    """Where what is known of the user's area lies: beside it."""
-    return paths.plain_area.with_name(f"{paths.plain_area.name}.lineage.json")
-
-
-def when(seconds: float) -> str:
-    """A time for people."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
-
-
 class UserSnapshots:
     """One thing is done at a time (``_lock``); what the user sees has a task of its own."""
 
@@ -68,6 +66,7 @@ class UserSnapshots:
         self.owner = owner
         self._node = node
         self._paths = UserPaths.of(node.settings, owner.slug)
+        self._record = LineageRecord(self._paths, owner)
         self._restic = Restic(
             node.settings,
             owner,
@@ -78,7 +77,6 @@ class UserSnapshots:
             away=node.away,
         )
         self._lock = asyncio.Lock()
-        self._recording = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._thinning: asyncio.Task[None] | None = None
         self._job: Job | None = None
@@ -99,7 +97,7 @@ class UserSnapshots:
 
     async def state(self) -> SnapshotState:
         """How the user's snapshots are."""
-        here = await self._lineage()
+        here = await self._record.read()
         fault = self._fault
         told = fault and (fault.reason != "unreachable" or self._failures >= _TOLD_AFTER)
         return SnapshotState(
@@ -130,7 +128,7 @@ class UserSnapshots:
             reason = str(error).rstrip(".") or "the object storage gave no answer in time"
             message = f"{_UNKNOWN}: {reason[0].lower()}{reason[1:]}."
         async with workarea.lock_of(self._paths):
-            here = await self._lineage()
+            here = await self._record.read()
             what = course(here, newest)
             if what == "replace" and older != "take" and not self.busy:
                 assert newest
@@ -141,7 +139,7 @@ class UserSnapshots:
             self._arrivals += 1
             self.next_try = time.monotonic() + settings.every_minutes * 60
             if area.exists(self._paths):
-                await self._record(here=here, newest=newest, changed=True)
+                await self._record.note(newest=newest, changed=True)
         if newest is None or what != "beside" or self.busy:
             told = self._told(here, newest, message)
             return Arrival("keep", newest.snapshot if newest else None, told)
@@ -240,7 +238,7 @@ class UserSnapshots:
         if self.busy or now < self.next_try or (self.arrived and not settings.every_minutes):
             return
         if not self.arrived:
-            here = await self._lineage()
+            here = await self._record.read()
             if not here.changed or here.apart:
                 return
         self._begin("make", self._make(idle=True))
@@ -310,15 +308,15 @@ class UserSnapshots:
         turn = self._node.turns if idle else contextlib.nullcontext()
         async with turn, area.borrowed(self._paths) as path:
             arrivals = self._arrivals
-            here = await self._lineage()
+            here = await self._record.read()
             if here.coming:  # a daemon was killed: whether it became the newest
-                await self._record(newest=await self._newest(), coming="")
-                here = await self._lineage()
+                await self._record.note(newest=await self._newest(), coming="")
+                here = await self._record.read()
             seen = await area.survey(path, self._node.name)
             nothing = here.base is None and not seen.entries
             if nothing or here.mark == seen.mark:
                 apart_still = bool(here.apart)
-                await self._record(changed=apart_still or self._still_in_use(arrivals))
+                await self._record.note(changed=apart_still or self._still_in_use(arrivals))
                 return (
                     f"Nothing has changed since the snapshot of {when(here.at)}."
                     if here.at
@@ -332,21 +330,21 @@ class UserSnapshots:
                 progress=self._percent,
             )
         snapshot = Snapshot(made.id, began, self._site, seen.bytes, seen.files)
-        await self._record(coming=made.id)
-        here, newest = await self._lineage(), await self._newest()
+        await self._record.note(coming=made.id)
+        here, newest = await self._record.read(), await self._newest()
         mark = seen.mark if made.complete else None
         following = advanced(newest, here, snapshot)
         if following is None:
             assert newest
             await self._put(with_apart(newest, snapshot))
-            await self._record(coming="", mark=mark, apart=made.id)
+            await self._record.note(coming="", mark=mark, apart=made.id)
             return (
                 f"A snapshot was made. Meanwhile your workarea was changed at site "
                 f"{newest.snapshot.site}: your next start here restores that beside it."
             )
         await self._put(following)
         used = self._still_in_use(arrivals) or not made.complete
-        await self._record(on=snapshot, mark=mark, changed=used)
+        await self._record.note(on=snapshot, mark=mark, changed=used)
         self._notices.pop("arrival", None)
         return "A snapshot was made." + (
             "" if made.complete else " Some files could not be read; it is tried again."
@@ -362,16 +360,14 @@ class UserSnapshots:
             await self._filled(path, snapshot, request.owner, ".")
             seen = await area.survey(path, self._node.name)
         # The area is another one from here on.
-        owner = self.owner
-        fresh = Lineage(owner.username, owner.bucket, mark=seen.mark, thinned=time.time())
-        async with self._recording:
-            await asyncio.to_thread(fresh.on(snapshot).save, record_of(self._paths))
+        fresh = Lineage(mark=seen.mark, thinned=time.time())
+        await self._record.begin(fresh.on(snapshot))
         return f"Your workarea is that of {when(snapshot.at)}, from site {snapshot.site}."
 
     async def _lay_beside(self, newest: Newest) -> str:
         message = await self._lay_folder(newest.snapshot)
         # What is here holds both from now on, and goes on from the newest.
-        await self._record(on=newest.snapshot, mark="")
+        await self._record.note(on=newest.snapshot, mark="")
         self._notices["beside"] = (
             "Your workarea was changed on this machine and also at site "
             f"{newest.snapshot.site}. {message}"
@@ -413,16 +409,16 @@ class UserSnapshots:
     async def _thin(self) -> None:
         """Remove what need not be kept, now and then."""
         settings = self._node.settings.snapshots
-        thinned = (await self._lineage()).thinned
+        thinned = (await self._record.read()).thinned
         if not thinned and settings.thin_hours:
-            await self._record(thinned=time.time())
+            await self._record.note(thinned=time.time())
             return
         if time.time() - thinned < settings.thin_hours * 3600:
             return
         try:
             async with self._lock, self._node.turns:
                 await self._restic.thin(settings)
-                await self._record(thinned=time.time())
+                await self._record.note(thinned=time.time())
         except TaccuinoError as error:
             log.warning("%s: not thinned: %s", self.owner.slug, error)
 
@@ -444,51 +440,9 @@ class UserSnapshots:
         credentials = await self._credentials()
         await self._node.pointers.put(self.owner.bucket, credentials, newest)
 
-    async def _lineage(self) -> Lineage:
-        there = area.exists(self._paths)
-        return await asyncio.to_thread(Lineage.read, record_of(self._paths), there=there)
-
-    async def _record(
-        self,
-        *,
-        here: Lineage | None = None,
-        newest: Newest | None = None,
-        on: Snapshot | None = None,
-        changed: bool | None = None,
-        coming: str | None = None,
-        apart: str | None = None,
-        mark: str | None = None,
-        thinned: float | None = None,
-    ) -> None:
-        """Write down what has become known; an empty text is nothing."""
-        async with self._recording:
-            before = here or await self._lineage()
-            known = replace(before, username=self.owner.username, bucket=self.owner.bucket)
-            if newest and newest.snapshot.id == known.coming:
-                known = known.on(newest.snapshot)
-            if on:
-                known = known.on(on)
-            if changed is not None:
-                known = replace(known, changed=changed)
-            if coming is not None:
-                known = replace(known, coming=coming or None)
-            if apart is not None:
-                known = replace(known, apart=apart or None)
-            if mark is not None:
-                known = replace(known, mark=mark or None)
-            if thinned is not None:
-                known = replace(known, thinned=thinned)
-            if known != before:
-                await asyncio.to_thread(known.save, record_of(self._paths))
-
     async def born(self) -> None:
         """The area is about to be made, with nothing in it."""
-        owner = self.owner
-        known = Lineage(owner.username, owner.bucket, changed=self.arrived)
-        async with self._recording:
-            record = record_of(self._paths)
-            await asyncio.to_thread(record.parent.mkdir, parents=True, exist_ok=True)
-            await asyncio.to_thread(known.save, record)
+        await self._record.begin(Lineage(changed=self.arrived))
 
 
 def _sentence(error: BaseException) -> str:
