@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -110,7 +111,8 @@ class HubSnapshots:
                 break
             now = time.monotonic()
             if now - began > self._settings.snapshots.restore_seconds:
-                await self.client.give_up(name)
+                with contextlib.suppress(MountPlaneError):  # it still ends, with no answer
+                    await self.client.give_up(name)
                 return self._not_restored(snapshot, "It took too long.")
             if job.percent != percent or now - told > _TELL_SECONDS:
                 percent, told = job.percent, now
