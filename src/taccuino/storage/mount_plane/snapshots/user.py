@@ -16,6 +16,7 @@ from taccuino.errors import TaccuinoError
 from taccuino.settings import Settings
 from taccuino.storage.mount_client import MountRequest
 from taccuino.storage.mount_plane import workarea
+from taccuino.storage.mount_plane.completion import completed
 from taccuino.storage.mount_plane.credentials import CredentialSource, StorageCredentials
 from taccuino.storage.mount_plane.layout import UserPaths
 from taccuino.storage.snapshots import (
@@ -31,7 +32,7 @@ from . import area
 from .lineage import Lineage, Newest, advanced, course, folder_name, with_apart
 from .pointer import Pointers
 from .record import LineageRecord
-from .restic import Restic, SnapshotError
+from .restic import Restic, SnapshotError, error_of
 
 __all__ = ["Node", "UserSnapshots"]
 
@@ -56,7 +57,7 @@ class Node:
     pointers: Pointers
     away: Callable[[], bool]
     turns: asyncio.Semaphore
-    """For what nobody waits for: one at a time."""
+    """For what nobody waits for: one at a time, begun when it is free."""
 
 
 class UserSnapshots:
@@ -83,7 +84,9 @@ class UserSnapshots:
         self._fault: SnapshotError | None = None
         self._notices: dict[str, str] = {}
         self._failures = 0
-        self._arrivals = 0
+        self._is_made = False
+        """Whether the last thing that was done was to make one."""
+        self._arrivals = self._departures = 0
         self.arrived = False
         """Whether a server has the area, or is about to."""
         self.next_try = 0.0
@@ -118,7 +121,7 @@ class UserSnapshots:
         """
         settings = self._node.settings.snapshots
         self._notices.clear()
-        newest, message = None, ""
+        departures, newest, message = self._departures, None, ""
         if self._task and self.busy:  # what the last stop left to be done
             await asyncio.wait({self._task}, timeout=settings.look_seconds)
         try:
@@ -128,6 +131,8 @@ class UserSnapshots:
             reason = str(error).rstrip(".") or "the object storage gave no answer in time"
             message = f"{_UNKNOWN}: {reason[0].lower()}{reason[1:]}."
         async with workarea.lock_of(self._paths):
+            if departures != self._departures:  # its server was given up meanwhile
+                return Arrival("keep")
             here = await self._record.read()
             what = course(here, newest)
             if what == "replace" and older != "take" and not self.busy:
@@ -171,9 +176,9 @@ class UserSnapshots:
         """Make one after the last server has stopped; it goes on if that takes long."""
         limit = self._node.settings.snapshots.stop_seconds
         end = time.monotonic() + limit
+        self.left()  # now: while this waits, another server may come
         if self._task and self.busy:
             await asyncio.wait({self._task}, timeout=limit)
-        self.left()
         if not self.busy:
             self._begin("make", self._make(idle=False))
             assert self._task
@@ -183,8 +188,9 @@ class UserSnapshots:
     def left(self) -> None:
         """No server has the area any more."""
         self.arrived = False
+        self._departures += 1
 
-    def make(self, *, idle: bool = False) -> None:
+    def make(self) -> None:
         """Begin to make one, unless one is being made.
 
         Raises
@@ -195,7 +201,7 @@ class UserSnapshots:
         if self.busy and self._job and self._job.kind == "make":
             return
         self._refuse_busy()
-        self._begin("make", self._make(idle=idle))
+        self._begin("make", self._make(idle=False))
 
     async def restore(self, snapshot: str) -> None:
         """Begin to restore one into a folder of the workarea.
@@ -235,13 +241,14 @@ class UserSnapshots:
     async def tend(self, now: float) -> None:
         """Make one if it is time: in a server that runs, or what could not be made before."""
         settings = self._node.settings.snapshots
-        if self.busy or now < self.next_try or (self.arrived and not settings.every_minutes):
+        if now < self.next_try or (self.arrived and not settings.every_minutes):
             return
         if not self.arrived:
             here = await self._record.read()
-            if not here.changed or here.apart:
+            if not here.changed or (here.apart and self._is_made):
                 return
-        self._begin("make", self._make(idle=True))
+        if not self.busy and not self._node.turns.locked():
+            self._begin("make", self._make(idle=True))
 
     # -- jobs
 
@@ -258,6 +265,7 @@ class UserSnapshots:
             "A snapshot is being made." if kind == "make" else "A snapshot is being restored."
         )
         self._job = Job(kind, "running", words)
+        self._is_made = False
         self._task = asyncio.create_task(self._run(kind, work))
 
     async def _run(
@@ -285,10 +293,12 @@ class UserSnapshots:
         else:
             self._job = replace(self._job, state="done", message=message, percent=None)
             if kind == "make":
+                self._is_made = True
                 self._failures, self._fault = 0, None
                 every = self._node.settings.snapshots.every_minutes * 60
                 self.next_try = time.monotonic() + (every or _FIRST_PAUSE)
-                self._thinning = asyncio.create_task(self._thin())
+                if self._thinning is None or self._thinning.done():
+                    self._thinning = asyncio.create_task(self._thin())
         finally:
             work.close()
 
@@ -307,7 +317,7 @@ class UserSnapshots:
     async def _make(self, *, idle: bool) -> str:
         turn = self._node.turns if idle else contextlib.nullcontext()
         async with turn, area.borrowed(self._paths) as path:
-            arrivals = self._arrivals
+            arrivals = None if self.arrived else self._arrivals
             here = await self._record.read()
             if here.coming:  # a daemon was killed: whether it became the newest
                 await self._record.note(newest=await self._newest(), coming="")
@@ -350,41 +360,69 @@ class UserSnapshots:
             "" if made.complete else " Some files could not be read; it is tried again."
         )
 
-    def _still_in_use(self, arrivals: int) -> bool:
-        """Whether a server may have written since; ``arrivals`` as they were at the survey."""
-        return self.arrived or arrivals != self._arrivals
+    def _still_in_use(self, arrivals: int | None) -> bool:
+        """Whether a server may have written since the survey.
+
+        ``arrivals`` as they were at the survey, or None if there was a server then.
+        """
+        return arrivals != self._arrivals
 
     async def _replace(self, request: MountRequest, newest: Newest) -> str:
         snapshot = newest.snapshot
-        async with area.replaced(self._paths, request) as path:
-            await self._filled(path, snapshot, request.owner, ".")
-            seen = await area.survey(path, self._node.name)
-        # The area is another one from here on.
-        fresh = Lineage(mark=seen.mark, thinned=time.time())
-        await self._record.begin(fresh.on(snapshot))
+        async with area.unfilled(self._paths, request) as new:
+            await self._filled(new, snapshot, request.owner, ".")
+            seen = await area.survey(new, self._node.name)
+            await area.keep_examples(self._paths, new, request.owner)
+            known = Lineage(mark=seen.mark, thinned=time.time()).on(snapshot)
+            async with workarea.lock_of(self._paths):
+                await completed(self._swap(new, known))
         return f"Your workarea is that of {when(snapshot.at)}, from site {snapshot.site}."
 
+    async def _swap(self, new: Path, known: Lineage) -> None:
+        """Put a new area in the old one's place, under its lock, and note what it is."""
+        if self.arrived:
+            raise SnapshotError("failed", "A server has your workarea.")
+        await asyncio.to_thread(area.swap, self._paths, new)
+        await self._record.begin(known)
+
     async def _lay_beside(self, newest: Newest) -> str:
-        message = await self._lay_folder(newest.snapshot)
+        both = (
+            "Your workarea was changed on this machine and also at site "
+            f"{newest.snapshot.site}."
+        )
+        try:
+            message = await self._lay_folder(newest.snapshot)
+        except SnapshotError as error:
+            self._notices["beside"] = (
+                f"{both} What was there could not be restored. {error} It is kept: the page "
+                "of your snapshots restores it."
+            )
+            raise
         # What is here holds both from now on, and goes on from the newest.
         await self._record.note(on=newest.snapshot, mark="")
-        self._notices["beside"] = (
-            "Your workarea was changed on this machine and also at site "
-            f"{newest.snapshot.site}. {message}"
-        )
+        self._notices["beside"] = f"{both} {message}"
         return message
 
     async def _lay_folder(self, snapshot: Snapshot) -> str:
         async with area.borrowed(self._paths) as path:
             uid = (await asyncio.to_thread(os.stat, path)).st_uid
-            unfinished = await area.lay_folder(path, snapshot.id, uid)
-            await self._filled(path, snapshot, uid, unfinished)
-            name = await asyncio.to_thread(
-                area.finish_folder, path, unfinished, folder_name(snapshot)
-            )
+            async with area.folder(path, snapshot.id, uid) as unfinished:
+                await self._check_room(path, snapshot)
+                await self._filled(path, snapshot, uid, unfinished)
+                await self._record.note(changed=True)
+                name = await asyncio.to_thread(
+                    area.finish_folder, path, unfinished, folder_name(snapshot)
+                )
         if self._job:
             self._job = replace(self._job, folder=name)
         return f"The snapshot of {when(snapshot.at)} is in the folder {name}."
+
+    async def _check_room(self, path: Path, snapshot: Snapshot) -> None:
+        """Refuse what would fill the workarea; what is noted of its size is the most it is."""
+        free = await asyncio.to_thread(area.room, path)
+        fits = snapshot.bytes is not None and snapshot.bytes <= free
+        if not fits and await self._restic.size(snapshot.id) > free:
+            raise error_of("full")
 
     async def _filled(self, path: Path, snapshot: Snapshot, uid: int, folder: str) -> None:
         """Restore, with how far it is: by how full the file system becomes."""
@@ -416,9 +454,12 @@ class UserSnapshots:
         if time.time() - thinned < settings.thin_hours * 3600:
             return
         try:
-            async with self._lock, self._node.turns:
-                await self._restic.thin(settings)
-                await self._record.note(thinned=time.time())
+            async with self._node.turns:
+                if self._lock.locked():  # with the next one, then: who has a turn waits not
+                    return
+                async with self._lock:
+                    await self._restic.thin(settings)
+                    await self._record.note(thinned=time.time())
         except TaccuinoError as error:
             log.warning("%s: not thinned: %s", self.owner.slug, error)
 
