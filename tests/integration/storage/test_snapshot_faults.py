@@ -296,3 +296,19 @@ async def test_a_restore_into_a_folder_that_is_cut_off_leaves_nothing(bari: Site
             "examples",
             "local",
         ]
+
+
+async def test_two_first_snapshots_at_once_make_one_repository(bari: Site, cnaf: Site) -> None:
+    for one in (bari, cnaf):
+        await one.start()
+        one.write("local/a", one.rig.settings.site)
+    await asyncio.gather(*(one.rig.snapshots.make(OWNER) for one in (bari, cnaf)))
+    states = [await one.done() for one in (bari, cnaf)]
+    for one, state in zip((bari, cnaf), states, strict=True):
+        assert state.job
+        if state.job.state == "failed":
+            assert "from another machine" in state.job.message
+            await one.make()
+    for one in (bari, cnaf):
+        assert len(await one.rig.snapshots.list(OWNER)) == 2
+    assert not list((bari.repository.parent / "claims").glob("*"))

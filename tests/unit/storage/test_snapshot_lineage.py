@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from taccuino.storage.mount_plane.snapshots.lineage import (
     folder_name,
     with_apart,
 )
+from taccuino.storage.mount_plane.snapshots.pointer import _is_claimed
 from taccuino.storage.mount_plane.snapshots.restic import (
     Restic,
     _to_microseconds,
@@ -255,6 +257,7 @@ async def test_only_locks_that_are_ours_are_removed_whatever_their_age(
         key=str,
         credentials=None,  # type: ignore[arg-type]
         away=lambda: False,
+        alone=contextlib.nullcontext,
     )
     told: list[tuple[str, ...]] = []
 
@@ -274,3 +277,27 @@ async def test_only_locks_that_are_ours_are_removed_whatever_their_age(
     monkeypatch.setattr(restic, "_restic", run)
     assert await restic._unlocked(attempt) == "done"
     assert next((words for words in told if words[0] == "unlock"), None) == unlocked
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ({}, False),
+        ({"cnaf.1": "2026-11-25T18:29:59.000Z"}, True),
+        ({"cnaf.1": "2026-11-25T18:31:00Z"}, True),
+        ({"cnaf.1": "2026-11-25T18:20:00.000Z"}, False),  # it was killed
+        ({"cnaf.1": "2026-11-25T18:20:00Z", "x": "2026-11-25T18:25:00Z"}, True),
+        ({"cnaf.1": "yesterday"}, True),
+    ],
+)
+def test_whoever_sees_anothers_claim_gives_way(others: dict[str, str], expected: bool):
+    claims = {"bari.1": "2026-11-25T18:30:00.000Z", **others}
+    listing = "".join(
+        f"<Contents><Key>c/{name}</Key><LastModified>{at}</LastModified></Contents>"
+        for name, at in claims.items()
+    )
+    space = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+    text = f"<ListBucketResult {space}>{listing}</ListBucketResult>".encode()
+    assert _is_claimed(text, "c/bari.1") == expected
+    assert _is_claimed(text[:-30], "c/bari.1")
+    assert _is_claimed(text, "c/bari.2")  # the storage does not list what was just written

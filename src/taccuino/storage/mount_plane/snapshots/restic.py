@@ -12,6 +12,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,7 +44,8 @@ class SnapshotError(TaccuinoError):
     """A snapshot can't be made or restored; the text is a sentence for the user.
 
     ``reason``: ``unreachable``, ``quota``, ``full``, ``key``, ``denied``, ``locked``, ``none``
-    (there is no repository), ``missing``, ``busy`` (with another job) or ``failed``.
+    (there is no repository), ``there`` (there is one), ``missing``, ``busy`` (with another job)
+    or ``failed``.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -75,6 +77,7 @@ _SIGNS = (
     ("denied", "Access Denied"),
     ("denied", "AccessDenied"),
     ("denied", "InvalidAccessKeyId"),
+    ("there", "config file already exists"),
     ("none", "specified key does not exist"),
     ("none", "NoSuchKey"),
     ("denied", "specified bucket does not exist"),
@@ -111,7 +114,8 @@ class Restic:
     """Runs restic for one user; one call at a time.
 
     Credentials are read again by restic when they near their end (``credential_process``):
-    however long a run takes, it has fresh ones.
+    however long a run takes, it has fresh ones. ``alone``: while no other site is in it; of two
+    that make the repository at once, one would be locked out.
     """
 
     def __init__(
@@ -124,8 +128,10 @@ class Restic:
         key: Callable[[], str],
         credentials: Callable[[], Awaitable[StorageCredentials]],
         away: Callable[[], bool],
+        alone: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
         self._settings = settings
+        self._alone = alone
         self._private = private
         self._key = key
         self._credentials = credentials
@@ -186,11 +192,19 @@ class Restic:
         except SnapshotError as error:
             if error.reason != "none":
                 raise
-            await self._restic("init", idle=idle)
+            async with self._alone():
+                await self._make_repository(idle=idle)
             complete = await attempt()
         if not made or not is_snapshot_id(made[-1].id):
             raise error_of("failed")
         return Backup(made[-1].id, complete)
+
+    async def _make_repository(self, *, idle: bool) -> None:
+        try:
+            await self._restic("init", idle=idle)
+        except SnapshotError as error:
+            if error.reason != "there":  # made at another site just now
+                raise
 
     async def restore(self, snapshot: str, area: Path, uid: int, folder: str) -> None:
         """Lay a snapshot's files into a directory of the area that is there, as the user."""
@@ -309,7 +323,7 @@ class Restic:
         if watching.done() and not watching.cancelled() and watching.result():
             raise error_of("unreachable")
         error = explain(said)
-        if error.reason not in ("none", "locked"):
+        if error.reason not in ("none", "there", "locked"):
             log.warning("restic %s: %d: %s", words[0], code, " | ".join(said[-5:]))
         raise error
 

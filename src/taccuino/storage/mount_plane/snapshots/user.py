@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -76,6 +76,7 @@ class UserSnapshots:
             key=lambda: node.key(owner.username),
             credentials=self._credentials,
             away=node.away,
+            alone=self._alone,
         )
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -476,6 +477,12 @@ class UserSnapshots:
         except TaccuinoError as error:
             raise SnapshotError("denied", _sentence(error)) from error
         return await self._node.pointers.get(self.owner.bucket, credentials)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        bucket, credentials = self.owner.bucket, await self._credentials()
+        async with self._node.pointers.alone(bucket, credentials, self._node.name):
+            yield
 
     async def _put(self, newest: Newest) -> None:
         credentials = await self._credentials()
