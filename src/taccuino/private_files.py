@@ -15,9 +15,13 @@ __all__ = ["keep_private", "secret", "write_private"]
 _SECRET_BYTES = 32  # 256 bits: an AES-256 key, and more than any token needs
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file in one step; it is never readable by others, not even for a moment."""
-    _temporary(path, text).replace(path)
+def write_private(path: Path, text: str, *, synced: bool = True) -> None:
+    """Write a file in one step; it is never readable by others, not even for a moment.
+
+    It is on the disk then, unless ``synced`` is false: for what a start would wait for, and
+    whose earlier text does no harm after a loss of power.
+    """
+    _temporary(path, text, synced=synced).replace(path)
 
 
 def keep_private(path: Path, make: Callable[[], str]) -> str:
@@ -53,11 +57,16 @@ def secret(path: Path) -> str:
         raise SettingsError("the service's secrets", [fault]) from error
 
 
-def _temporary(path: Path, text: str) -> Path:
+def _temporary(path: Path, text: str, *, synced: bool = True) -> Path:
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError:  # a full disk: each try would leave another one
+        temporary.unlink(missing_ok=True)
+        raise
     return temporary

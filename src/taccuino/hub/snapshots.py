@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from taccuino.naming import slug
 from taccuino.settings import Settings
 from taccuino.storage import StorageError, bucket_name
 from taccuino.storage.mount_client import MountPlaneClient, MountPlaneError, MountRequest
-from taccuino.storage.snapshots import Arrival, Snapshot, SnapshotClient, SnapshotOwner
+from taccuino.storage.snapshots import Arrival, Snapshot, SnapshotClient, SnapshotOwner, when
 
 __all__ = ["HubSnapshots"]
 
@@ -21,11 +22,6 @@ log = logging.getLogger(__name__)
 _NO_ANSWER = "what mounts your files on this machine does not answer."
 _LOOK_AGAIN_SECONDS = 0.5
 _TELL_SECONDS = 10.0
-
-
-def when(seconds: float) -> str:
-    """A time for people."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 class HubSnapshots:
@@ -115,7 +111,8 @@ class HubSnapshots:
                 break
             now = time.monotonic()
             if now - began > self._settings.snapshots.restore_seconds:
-                await self.client.give_up(name)
+                with contextlib.suppress(MountPlaneError):  # it still ends, with no answer
+                    await self.client.give_up(name)
                 return self._not_restored(snapshot, "It took too long.")
             if job.percent != percent or now - told > _TELL_SECONDS:
                 percent, told = job.percent, now

@@ -278,7 +278,8 @@ class SnapshotSettings(Section):
     """How often the others are removed."""
     exclude: list[str] = []
     """What is left out besides ``cloud_storage`` and ``examples``, as restic's patterns, such
-    as ``.cache`` (it is not there at another site, then)."""
+    as ``.cache``. It is not there at another site, nor any more at its own, where the workarea
+    was replaced by a newer one: leave out only what can be had anew."""
 
     def has_own_key(self, state_dir: Path) -> bool:
         """Whether the service has a secret of its own, which is made if it is not there."""

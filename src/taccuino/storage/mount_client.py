@@ -31,6 +31,7 @@ __all__ = [
     "MountRequestError",
     "MountState",
     "MountStatus",
+    "check_bucket",
 ]
 
 PLACES = ".places"
@@ -59,7 +60,14 @@ class MountRequestError(MountPlaneError):
     """A mount request that can't be served as it is; the message names the value."""
 
 
-def _check_bucket(key: str, name: object) -> None:
+def check_bucket(key: str, name: object) -> None:
+    """Refuse what is no name of a bucket.
+
+    Raises
+    ------
+    MountRequestError
+        It says what ``key`` holds.
+    """
     if not isinstance(name, str) or not _BUCKET.fullmatch(name):
         raise MountRequestError(f"{key} {name!r}: it is no name of a bucket")
 
@@ -90,7 +98,7 @@ class MountRequest:
             object.__setattr__(self, "owner", self.uid)
         self._check_user()
         for key, bucket in (("bucket", self.bucket), ("scratch_bucket", self.scratch_bucket)):
-            _check_bucket(key, bucket)
+            check_bucket(key, bucket)
         self._check_groups()
         if self.workarea_quota is not None:
             try:
@@ -117,7 +125,7 @@ class MountRequest:
     def _check_groups(self) -> None:
         taken = {self.directory_name, "scratch"}
         for group in self.groups:
-            _check_bucket("groups", group.bucket)
+            check_bucket("groups", group.bucket)
             name = group.directory
             if not isinstance(name, str) or not _FILE_NAME.fullmatch(name) or name in taken:
                 raise MountRequestError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
@@ -15,7 +16,7 @@ from typing import Any, Final, Literal, Self
 from taccuino.naming import slug as slug_of
 from taccuino.settings import Settings
 
-from .mount_client import MountPlaneClient, MountRequest, MountRequestError
+from .mount_client import MountPlaneClient, MountRequest, MountRequestError, check_bucket
 
 __all__ = [
     "PREFIX",
@@ -27,6 +28,7 @@ __all__ = [
     "SnapshotOwner",
     "SnapshotState",
     "is_snapshot_id",
+    "when",
 ]
 
 RESERVED: Final = ".taccuino/"
@@ -40,6 +42,11 @@ _ID = re.compile(r"[0-9a-f]{8,64}")
 def is_snapshot_id(text: object) -> bool:
     """Whether this has the form of a snapshot's id."""
     return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+def when(seconds: float) -> str:
+    """A time for people."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,7 @@ class SnapshotOwner:
             raise MountRequestError(
                 f"slug {self.slug!r}: it is not the slug of {self.username!r}"
             )
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", self.bucket):
-            raise MountRequestError(f"bucket {self.bucket!r}: it is no name of a bucket")
+        check_bucket("bucket", self.bucket)
 
     @classmethod
     def of(cls, request: MountRequest) -> Self:

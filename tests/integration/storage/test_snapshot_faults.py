@@ -264,10 +264,51 @@ async def test_a_full_workarea_tells_and_keeps_what_is_there(bari: Site) -> None
     assert state.job.state == "failed"
     assert "not enough room" in state.job.message
     assert (bari.area / "local/big").stat().st_size == 30 << 20
-    # What was restored in part goes before the next one.
-    shell(f"rm {bari.area}/local/big")
+    assert not list(bari.area.glob(".restoring-*"))
+    # There would be room, but another comes first.
+    shell(f"rm {bari.area}/local/big; mkdir -p {bari.area}/.restoring-0/a/b")
+    shell(f"touch {bari.area}/.restoring-0/a/c; chmod -R 500 {bari.area}/.restoring-0")
     await bari.rig.snapshots.restore(OWNER, one.id)
     state = await bari.done()
     assert state.job
     assert state.job.state == "done", state
     assert not list(bari.area.glob(".restoring-*"))
+
+
+async def test_a_restore_into_a_folder_that_is_cut_off_leaves_nothing(bari: Site) -> None:
+    await bari.start()
+    shell(f"head -c 20M /dev/urandom > {bari.area}/local/big; chmod 500 {bari.area}/local")
+    await bari.make()
+    (one,) = await bari.rig.snapshots.list(OWNER)
+    for given_up in (True, False):
+        await bari.rig.snapshots.restore(OWNER, one.id)
+        folder = bari.area / f".restoring-{one.id}"
+        await eventually(lambda: (folder / "local").exists(), 30, "some of it")  # noqa: B023
+        if given_up:
+            await bari.rig.snapshots.give_up("alice")
+        else:
+            kill_restic(bari)
+        state = await bari.done()
+        assert state.job
+        assert state.job.state == "failed"
+        assert sorted(path.name for path in bari.area.iterdir()) == [
+            "cloud_storage",
+            "examples",
+            "local",
+        ]
+
+
+async def test_two_first_snapshots_at_once_make_one_repository(bari: Site, cnaf: Site) -> None:
+    for one in (bari, cnaf):
+        await one.start()
+        one.write("local/a", one.rig.settings.site)
+    await asyncio.gather(*(one.rig.snapshots.make(OWNER) for one in (bari, cnaf)))
+    states = [await one.done() for one in (bari, cnaf)]
+    for one, state in zip((bari, cnaf), states, strict=True):
+        assert state.job
+        if state.job.state == "failed":
+            assert "from another machine" in state.job.message
+            await one.make()
+    for one in (bari, cnaf):
+        assert len(await one.rig.snapshots.list(OWNER)) == 2
+    assert not list((bari.repository.parent / "claims").glob("*"))

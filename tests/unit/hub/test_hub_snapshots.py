@@ -26,6 +26,7 @@ class StandInClient:
     def __init__(self, arrivals: list[Any], states: list[SnapshotState] | None = None) -> None:
         self.arrivals, self.states = arrivals, states or []
         self.asked: list[str] = []
+        self.gives_up = True
 
     call = None
 
@@ -48,6 +49,8 @@ class StandInClient:
 
     async def give_up(self, slug: str) -> None:
         self.asked.append("give up")
+        if not self.gives_up:
+            raise MountPlaneError("no answer within 15 s")
 
     async def unmount(self, slug: str, *, drain: bool) -> None:
         self.asked.append("unmount")
@@ -97,6 +100,10 @@ async def test_a_restore_that_fails_or_takes_too_long_stops_no_start() -> None:
     (told,) = await hub(client, restore_seconds=0.01).arrive(REQUEST, lambda _: None)
     assert "It took too long." in told
     assert client.asked[-2:] == ["give up", "take"]
+    client = StandInClient([REPLACE, REPLACE, KEEP], [job("running")])
+    client.gives_up = False
+    (told,) = await hub(client, restore_seconds=0.01).arrive(REQUEST, lambda _: None)
+    assert "It took too long." in told
 
 
 async def test_a_stop_goes_on_whatever_becomes_of_the_snapshot() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,13 @@ from taccuino.storage.mount_plane.snapshots.lineage import (
     folder_name,
     with_apart,
 )
-from taccuino.storage.mount_plane.snapshots.restic import _to_microseconds, explain
+from taccuino.storage.mount_plane.snapshots.pointer import _is_claimed
+from taccuino.storage.mount_plane.snapshots.restic import (
+    Restic,
+    _to_microseconds,
+    error_of,
+    explain,
+)
 from taccuino.storage.mount_plane.snapshots.sandbox import Sandbox
 from taccuino.storage.snapshots import Snapshot, SnapshotOwner, is_snapshot_id
 
@@ -228,3 +235,69 @@ def test_the_secret_is_made_only_where_it_is_the_instances_own(tmp_path: Path):
 def test_who_is_no_owner_is_refused(data):
     with pytest.raises(MountRequestError):
         SnapshotOwner.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("locks", "unlocked"),
+    [
+        ({}, None),  # the other's is gone, and who knows whose comes next
+        ({"0a" * 32: "bari.1"}, ("unlock", "--remove-all")),
+        ({"0a" * 32: "bari.1", "0b" * 32: "cnaf.1"}, ("unlock",)),
+    ],
+)
+async def test_only_locks_that_are_ours_are_removed_whatever_their_age(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: dict[str, str], unlocked: object
+):
+    owner = SnapshotOwner("alice", "alice", "alice-bucket")
+    restic = Restic(
+        Settings(),
+        owner,
+        tmp_path,
+        "bari.1",
+        key=str,
+        credentials=None,  # type: ignore[arg-type]
+        away=lambda: False,
+        alone=contextlib.nullcontext,
+    )
+    told: list[tuple[str, ...]] = []
+
+    async def run(*words: str, **_: object) -> list[str]:
+        told.append(words)
+        if words[0] == "list":
+            return [*locks, ""]
+        return [json.dumps({"hostname": locks[words[2]]})] if words[0] == "cat" else []
+
+    attempts = iter([error_of("locked"), None])
+
+    async def attempt() -> str:
+        if fault := next(attempts):
+            raise fault
+        return "done"
+
+    monkeypatch.setattr(restic, "_restic", run)
+    assert await restic._unlocked(attempt) == "done"
+    assert next((words for words in told if words[0] == "unlock"), None) == unlocked
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ({}, False),
+        ({"cnaf.1": "2026-11-25T18:29:59.000Z"}, True),
+        ({"cnaf.1": "2026-11-25T18:31:00Z"}, True),
+        ({"cnaf.1": "2026-11-25T18:20:00.000Z"}, False),  # it was killed
+        ({"cnaf.1": "2026-11-25T18:20:00Z", "x": "2026-11-25T18:25:00Z"}, True),
+        ({"cnaf.1": "yesterday"}, True),
+    ],
+)
+def test_whoever_sees_anothers_claim_gives_way(others: dict[str, str], expected: bool):
+    claims = {"bari.1": "2026-11-25T18:30:00.000Z", **others}
+    listing = "".join(
+        f"<Contents><Key>c/{name}</Key><LastModified>{at}</LastModified></Contents>"
+        for name, at in claims.items()
+    )
+    space = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+    text = f"<ListBucketResult {space}>{listing}</ListBucketResult>".encode()
+    assert _is_claimed(text, "c/bari.1") == expected
+    assert _is_claimed(text[:-30], "c/bari.1")
+    assert _is_claimed(text, "c/bari.2")  # the storage does not list what was just written

@@ -5,18 +5,17 @@ The socket's mode (0600) is the access control: only root talks to it.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from taccuino.naming import is_slug
-from taccuino.storage.mount_client import MountRequest, MountRequestError
+from taccuino.storage.mount_client import MountRequestError
 
 from . import idmap
 from .credentials import CredentialError
 from .plane import MountPlane
+from .requests import body_of, mount_request_of, slug_of
 from .snapshots import api as snapshots
 from .snapshots.restic import SnapshotError
 
@@ -76,29 +75,11 @@ def _refuse(status: int, message: str) -> web.Response:
     return web.json_response({"status": status, "message": message}, status=status)
 
 
-def _slug(request: web.Request) -> str:
-    """The slug in the path; one that is no slug would lead out of the directories."""
-    slug = request.match_info["slug"]
-    if is_slug(slug):
-        return slug
-    raise MountRequestError(f"slug {slug[:60]!r}: it is no slug of a user")
-
-
 def _flag(request: web.Request, name: str, *, default: bool) -> bool:
     value = request.query.get(name, str(int(default)))
     if value not in ("0", "1"):
         raise MountRequestError(f"{name} {value[:20]!r}: write 0 or 1")
     return value == "1"
-
-
-async def _body(request: web.Request) -> dict[str, object]:
-    try:
-        data = await request.json()
-    except json.JSONDecodeError as error:
-        raise MountRequestError(f"the request is no JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise MountRequestError("the request must be a JSON object")
-    return data
 
 
 async def _health(request: web.Request) -> web.Response:
@@ -113,9 +94,7 @@ async def _list(request: web.Request) -> web.Response:
 
 
 async def _mount(request: web.Request) -> web.Response:
-    wanted = MountRequest.from_json(await _body(request))
-    if wanted.slug != request.match_info["slug"]:
-        raise MountRequestError(f"slug {wanted.slug!r}: the path names another one")
+    wanted = await mount_request_of(request)
     status = await request.app[_PLANE].mount(
         wanted,
         workarea_only=_flag(request, "workarea_only", default=False),
@@ -125,26 +104,26 @@ async def _mount(request: web.Request) -> web.Response:
 
 
 async def _status(request: web.Request) -> web.Response:
-    status = await request.app[_PLANE].status(_slug(request))
+    status = await request.app[_PLANE].status(slug_of(request))
     return web.json_response(status.as_json())
 
 
 async def _release(request: web.Request) -> web.Response:
     drain = _flag(request, "drain", default=True)
-    status = await request.app[_PLANE].release(_slug(request), drain=drain)
+    status = await request.app[_PLANE].release(slug_of(request), drain=drain)
     return web.json_response(status.as_json())
 
 
 async def _drain(request: web.Request) -> web.Response:
-    timeout = (await _body(request)).get("timeout")
+    timeout = (await body_of(request)).get("timeout")
     if type(timeout) not in (int, float) or not 0 <= timeout <= _LONGEST_DRAIN:  # type: ignore[operator]
         raise MountRequestError(f"timeout {timeout!r}: give seconds, 0 to {_LONGEST_DRAIN:g}")
-    status = await request.app[_PLANE].drain(_slug(request), float(timeout))  # type: ignore[arg-type]
+    status = await request.app[_PLANE].drain(slug_of(request), float(timeout))  # type: ignore[arg-type]
     return web.json_response(status.as_json())
 
 
 async def _credentials(request: web.Request) -> web.Response:
-    credentials = await request.app[_PLANE].credentials(_slug(request))
+    credentials = await request.app[_PLANE].credentials(slug_of(request))
     if credentials is None:
         return _refuse(404, "this user has no mounts")
     return web.json_response(credentials)

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from taccuino.errors import ServiceError
+from taccuino.private_files import write_private
 from taccuino.settings import Settings, parse_size
 from taccuino.storage.mount_client import MountRequest
 from taccuino.storage.snapshots import RESERVED
 
-from .layout import UserPaths, write_private
+from .layout import UserPaths
 
 __all__ = [
     "ASKING",
@@ -310,10 +311,9 @@ def prepare(
     """Write the configuration, and the link to the user's own part of scratch."""
     assert settings.mount_plane.socket is not None
     config = rclone_config(settings, request, paths, proxy)
-    write_private(paths.private / "rclone.conf", config)
-    write_private(
-        paths.private / "aws.conf", aws_config(settings.mount_plane.socket, request.slug)
-    )
+    write_private(paths.private / "rclone.conf", config, synced=False)
+    credentials = aws_config(settings.mount_plane.socket, request.slug)
+    write_private(paths.private / "aws.conf", credentials, synced=False)
     paths.scratch_overlay.mkdir(exist_ok=True)
     link = paths.scratch_overlay / f"{request.scratch_prefix.rstrip('/')}.rclonelink"
     link.write_text(f"../{paths.own_scratch.name}", encoding="utf-8")

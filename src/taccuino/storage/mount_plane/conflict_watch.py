@@ -19,6 +19,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from taccuino.private_files import write_private
 from taccuino.settings import Settings
 from taccuino.storage.clients import off_loop, s3_client
 
@@ -26,7 +27,7 @@ from .configuration import Part
 from .conflicts import Edit, Fingerprint, Version, Witness, conflict_name, overwritten_unseen
 from .credentials import CredentialError, CredentialSource, StorageCredentials
 from .journal import Copied, Entry, Journal, Position, Queued, Renamed, Uploaded
-from .layout import UserPaths, write_private
+from .layout import UserPaths
 from .versions import UnversionedBucketError, VersionedBucket
 
 __all__ = ["Conflict", "ConflictWatch"]
@@ -105,7 +106,7 @@ class _Notes:
             "checks": [[*key, asdict(edit)] for key, edit in self.checks.items()],
             "found": [asdict(item) for item in self.found],
         }
-        write_private(path, json.dumps(data))
+        write_private(path, json.dumps(data), synced=False)
 
 
 class ConflictWatch:

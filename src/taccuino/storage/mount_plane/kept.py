@@ -22,9 +22,9 @@ import signal
 from pathlib import Path
 
 from taccuino.errors import ServiceError
+from taccuino.private_files import write_private
 
 from .kernel import CommandError, make_private_directory, run
-from .layout import write_private
 
 __all__ = [
     "ALIVE_PATH",
@@ -183,7 +183,7 @@ class KeptAnswers:
         if same and await self._answers():
             return
         make_private_directory(self._directory / "kept")
-        write_private(config, text)
+        write_private(config, text, synced=False)
         try:
             await asyncio.to_thread(self._start, config)
         except CommandError as error:

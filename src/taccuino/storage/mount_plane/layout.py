@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from taccuino.private_files import write_private
 from taccuino.settings import Settings
 from taccuino.storage.mount_client import PLACES, MountRequest, MountRequestError
 
@@ -169,7 +169,8 @@ class Record:
 
     def save(self, paths: UserPaths) -> None:
         """Write the record in one step, mode 0600."""
-        write_private(paths.private / _RECORD, json.dumps(self.as_json(), indent=2) + "\n")
+        text = json.dumps(self.as_json(), indent=2) + "\n"
+        write_private(paths.private / _RECORD, text, synced=False)
 
 
 def forget(paths: UserPaths) -> None:
@@ -191,12 +192,3 @@ def read_records(settings: Settings) -> tuple[list[Record], list[str]]:
             else:
                 faults.append(f"{path} is of {record.request.slug!r}; it is left alone")
     return records, faults
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only root reads, in one step."""
-    temporary = path.with_name(f"{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.replace(path)

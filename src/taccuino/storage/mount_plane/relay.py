@@ -32,6 +32,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from taccuino.private_files import write_private
 from taccuino.settings import Settings
 
 from .asking import StorageQuestions
@@ -39,7 +40,6 @@ from .changes import ChangeFeed
 from .configuration import ASKING, PROBE
 from .kept import ALIVE_PATH, ASK_HEADER, AWAY, USER_HEADER, KeptAnswers, RelayError
 from .kernel import CommandError, make_private_directory, run
-from .layout import write_private
 from .listing_server import ListingServer
 
 __all__ = ["RelayError", "StorageRelay", "relay_config"]
@@ -306,7 +306,7 @@ class StorageRelay:
         if taken or not self._key:
             self._key = self._key or base64.b64encode(os.urandom(32)).decode()
             state = {"port": self._port, "key": self._key}
-            write_private(self._state, json.dumps(state))
+            write_private(self._state, json.dumps(state), synced=False)
         text = relay_config(
             self._endpoint,
             self._addresses,
@@ -319,7 +319,7 @@ class StorageRelay:
         same = config.exists() and config.read_text(encoding="utf-8") == text
         if runs and same:
             return
-        write_private(config, text)
+        write_private(config, text, synced=False)
         if runs:
             self._signal(signal.SIGUSR2)  # HAProxy: reload, with no connection lost
             return

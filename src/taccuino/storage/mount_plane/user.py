@@ -15,6 +15,7 @@ from taccuino.storage.mount_client import MountRequest, MountState, MountStatus
 from . import view, workarea
 from .cache import dirty_files
 from .cloud import CloudMounts
+from .completion import completed
 from .configuration import RcloneError
 from .credentials import CredentialSource
 from .kernel import MountTable, is_mount_point, make_private_directory
@@ -365,7 +366,7 @@ class UserMounts:
             await asyncio.to_thread(view.detach, self.paths, old)
         if old.owner != request.owner:
             async with workarea.lock_of(self.paths):
-                await asyncio.to_thread(workarea.detach, self.paths)
+                await completed(asyncio.to_thread(workarea.detach, self.paths))
         buckets = (request.bucket, request.scratch_bucket)
         if same_ids and (old.bucket, old.scratch_bucket) == buckets:
             await self.cloud.let_go(set(before) - set(self.cloud.parts))
@@ -385,7 +386,7 @@ class UserMounts:
             async with workarea.lock_of(self.paths):
                 if not (self.paths.image.exists() or self.paths.plain_area.exists()):
                     await self._born(request)
-                await asyncio.to_thread(self._attach_workarea, request)
+                await completed(asyncio.to_thread(self._attach_workarea, request))
         except workarea.WorkareaError as error:
             self._faults["workarea"] = str(error)
         else:
@@ -399,7 +400,7 @@ class UserMounts:
 
     async def _let_go_of_workarea(self) -> None:
         async with workarea.lock_of(self.paths):
-            await asyncio.to_thread(self._detach_workarea)
+            await completed(asyncio.to_thread(self._detach_workarea))
 
     def _detach_workarea(self) -> None:
         view.detach(self.paths, self.request)

@@ -56,11 +56,16 @@ def walk(client: S3Client, bucket: str, prefix: str) -> Iterator[Any]:
 
     Of the whole bucket, not what the service keeps there for itself.
     """
+    for item in _entries(client, bucket, prefix):
+        if prefix or not item["Key"].startswith(RESERVED):
+            yield item
+
+
+def _entries(client: S3Client, bucket: str, prefix: str) -> Iterator[Any]:
+    """Also what the service keeps, which takes its time too."""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     for page in pages:
-        for item in page.get("Contents", []):
-            if prefix or not item["Key"].startswith(RESERVED):
-                yield item
+        yield from page.get("Contents", [])
 
 
 def search(
@@ -69,9 +74,11 @@ def search(
     """Files below a prefix whose name has the words in it; ``complete`` if all were seen."""
     wanted, end = words.casefold(), time.monotonic() + seconds
     found: list[dict[str, Any]] = []
-    for item in walk(client, bucket, prefix):
+    for item in _entries(client, bucket, prefix):
         if time.monotonic() > end:
             return {"files": found, "complete": False}
+        if not prefix and item["Key"].startswith(RESERVED):
+            continue
         if not item["Key"].endswith("/") and wanted in name_of(item["Key"]).casefold():
             if len(found) == SEARCH_MOST:
                 return {"files": found, "complete": False}

@@ -79,11 +79,11 @@ def deleted_files(
     newest: dict[str, Any] = {}
     complete = True
     for item in _entries(client, bucket, prefix):
-        if item["Key"].startswith(RESERVED):
-            continue
         if time.monotonic() > end or len(hidden) > _MOST:
             complete = False
             break
+        if item["Key"].startswith(RESERVED):
+            continue
         key = item["Key"]
         if item["Deleted"]:
             if item["IsLatest"]:

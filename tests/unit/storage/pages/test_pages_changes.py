@@ -97,6 +97,19 @@ def test_a_search_ends_in_time_and_says_so(s3) -> None:
     assert search(s3, "bucket", "", "notes", seconds=-1) == {"files": [], "complete": False}
 
 
+def test_what_the_service_keeps_is_not_found_and_takes_its_time_too(s3) -> None:
+    for key in (".taccuino/workarea/a", "a"):
+        put(s3, key)
+    assert [file["key"] for file in search(s3, "bucket", "", "a")["files"]] == ["a"]
+    changes.delete(s3, "bucket", ["a"])
+    deleted = versions.deleted_files(s3, "bucket", "")
+    assert [file["key"] for file in deleted["files"]] == ["a"]
+    # Of nothing else, too, not all was seen in no time.
+    versions.purge(s3, "bucket", "")
+    assert not search(s3, "bucket", "", "a", seconds=-1)["complete"]
+    assert not versions.deleted_files(s3, "bucket", "", seconds=-1)["complete"]
+
+
 def test_a_zip_holds_what_the_folder_holds(s3) -> None:
     put(s3, "d/a", b"one")
     put(s3, "d/../../evil", b"two")

@@ -6,8 +6,13 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from taccuino.naming import is_slug
-from taccuino.storage.mount_client import MountRequest, MountRequestError
+from taccuino.storage.mount_client import MountRequestError
+from taccuino.storage.mount_plane.requests import (
+    body_of,
+    mount_request_of,
+    refuse_another,
+    slug_of,
+)
 from taccuino.storage.snapshots import SnapshotOwner, SnapshotState, is_snapshot_id
 
 from .restic import SnapshotError
@@ -37,37 +42,19 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-def _slug(request: web.Request) -> str:
-    slug = request.match_info["slug"]
-    if is_slug(slug):
-        return slug
-    raise MountRequestError(f"slug {slug[:60]!r}: it is no slug of a user")
-
-
 def _answer(state: SnapshotState) -> web.Response:
     return web.json_response(asdict(state))
 
 
-async def _body(request: web.Request) -> dict[str, object]:
-    try:
-        data = await request.json()
-    except ValueError as error:
-        raise MountRequestError(f"the request is no JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise MountRequestError("the request must be a JSON object")
-    return data
-
-
 async def _owner(request: web.Request) -> tuple[SnapshotOwner, dict[str, object]]:
-    body = await _body(request)
+    body = await body_of(request)
     owner = SnapshotOwner.from_json(body)
-    if owner.slug != request.match_info["slug"]:
-        raise MountRequestError(f"slug {owner.slug!r}: the path names another one")
+    refuse_another(request, owner.slug)
     return owner, body
 
 
 async def _state(request: web.Request) -> web.Response:
-    return _answer(await request.app[SNAPSHOTS].state(_slug(request)))
+    return _answer(await request.app[SNAPSHOTS].state(slug_of(request)))
 
 
 async def _make(request: web.Request) -> web.Response:
@@ -94,9 +81,7 @@ async def _restore(request: web.Request) -> web.Response:
 
 
 async def _arrive(request: web.Request) -> web.Response:
-    wanted = MountRequest.from_json(await _body(request))
-    if wanted.slug != request.match_info["slug"]:
-        raise MountRequestError(f"slug {wanted.slug!r}: the path names another one")
+    wanted = await mount_request_of(request)
     older = request.query.get("older")
     if older not in ("tell", "replace", "take"):
         raise MountRequestError(f"older {str(older)[:20]!r}: write tell, replace or take")
@@ -106,12 +91,12 @@ async def _arrive(request: web.Request) -> web.Response:
 
 
 async def _stop(request: web.Request) -> web.Response:
-    user = request.app[SNAPSHOTS].known(_slug(request))
+    user = request.app[SNAPSHOTS].known(slug_of(request))
     return _answer(await user.stop() if user else SnapshotState())
 
 
 async def _cancel(request: web.Request) -> web.Response:
-    user = request.app[SNAPSHOTS].known(_slug(request))
+    user = request.app[SNAPSHOTS].known(slug_of(request))
     if user:
         await user.cancel()
     return _answer(await user.state() if user else SnapshotState())

@@ -19,11 +19,12 @@ from pathlib import Path
 from taccuino.settings import Settings
 from taccuino.storage.mount_client import MountRequest
 from taccuino.storage.mount_plane import workarea
+from taccuino.storage.mount_plane.completion import completed
 from taccuino.storage.mount_plane.kernel import MountTable, bind, make_private_directory
 from taccuino.storage.mount_plane.layout import UserPaths, users_directory
 from taccuino.storage.mount_plane.superblock import Superblock
 
-from .restic import SnapshotError, error_of
+from .restic import SnapshotError, error_of, kill
 from .sandbox import AREA, RUN, Sandbox
 
 __all__ = [
@@ -32,9 +33,12 @@ __all__ = [
     "clear_leftovers",
     "exists",
     "finish_folder",
-    "lay_folder",
-    "replaced",
+    "folder",
+    "keep_examples",
+    "room",
     "survey",
+    "swap",
+    "unfilled",
 ]
 
 log = logging.getLogger(__name__)
@@ -42,6 +46,10 @@ log = logging.getLogger(__name__)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNFINISHED = ".restoring-"
 _MOUNTS = ".snapshots"
+_CLEAR = (  # what is in a directory without the right to write can't be removed
+    f"find {AREA}/{_UNFINISHED}* -type d ! -perm -700 -exec chmod u+rwx {{}} ';'; "
+    f"rm -rf -- {AREA}/{_UNFINISHED}*"
+)
 _CHUNK = 1 << 16
 _SMALLEST = 8 * 1024**2
 
@@ -71,6 +79,11 @@ def clear_leftovers(settings: Settings) -> None:
         image.unlink()
     for directory in areas.glob(".*.restored"):
         shutil.rmtree(directory, ignore_errors=True)
+    for directory in areas.glob(".*.before"):
+        slug = directory.name.removeprefix(".").removesuffix(".before")
+        _drop(directory, areas / slug)
+    for record in areas.glob("*.lineage.json.*.new"):
+        record.unlink()
     for directory in users_directory(settings).glob("*/restic-run-*"):
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -89,17 +102,16 @@ async def borrowed(paths: UserPaths) -> AsyncIterator[Path]:
     SnapshotError
         If there is none, or it can't be mounted.
     """
-    async with workarea.lock_of(paths):
+    try:
         try:
-            area = await asyncio.to_thread(_borrow, paths)
+            async with workarea.lock_of(paths):
+                area = await completed(asyncio.to_thread(_borrow, paths))
         except OSError as error:
             log.error("%s: %s", paths.image, error)  # noqa: TRY400
             raise SnapshotError("failed", "The workarea can't be mounted.") from error
-    try:
         yield area
     finally:
-        async with workarea.lock_of(paths):
-            await asyncio.to_thread(_give_back, paths, area)
+        await completed(_give_back(paths))
 
 
 def _ours(paths: UserPaths, name: str) -> Path:
@@ -107,11 +119,12 @@ def _ours(paths: UserPaths, name: str) -> Path:
 
     A container's copy of a mount elsewhere would stay, and hold the image, when ours goes.
     """
-    directory = paths.places.with_name(_MOUNTS)
-    make_private_directory(directory)
-    point = directory / paths.root.name / name
+    return paths.places.with_name(_MOUNTS) / paths.root.name / name
+
+
+def _make_point(point: Path) -> None:
+    make_private_directory(point.parents[1])
     point.mkdir(parents=True, exist_ok=True)
-    return point
 
 
 def _borrow(paths: UserPaths) -> Path:
@@ -120,6 +133,7 @@ def _borrow(paths: UserPaths) -> Path:
             raise SnapshotError("missing", "There is no workarea of yours on this machine.")
         return paths.plain_area
     area = _ours(paths, "area")
+    _make_point(area)
     table = MountTable.read()
     if table.at(area):  # left by a daemon that was killed
         workarea.unmount_patiently(area)
@@ -130,9 +144,10 @@ def _borrow(paths: UserPaths) -> Path:
     return area
 
 
-def _give_back(paths: UserPaths, area: Path) -> None:
-    if area != paths.plain_area:
-        workarea.unmount_patiently(area)
+async def _give_back(paths: UserPaths) -> None:
+    async with workarea.lock_of(paths):
+        area = _ours(paths, "area")
+        await asyncio.to_thread(workarea.unmount_patiently, area)
         _remove(area)
 
 
@@ -169,21 +184,34 @@ async def survey(area: Path, node: str) -> Survey:
                 entries += not (kind == b"d" and record.split(b" ")[5] == b"local")
         code = await process.wait()
     finally:
-        if process.returncode is None:
-            process.kill()
-    if code not in (0, 1):  # 1: a file vanished meanwhile
+        kill(process)
+        await process.wait()
+    # find's 1: a file vanished meanwhile. A sandbox that can't start ends with it too.
+    if code not in (0, 1) or (code and not entries):
         raise error_of("failed")
     return Survey(mark.hexdigest(), entries, files, size)
 
 
-async def lay_folder(area: Path, name: str, uid: int) -> str:
-    """Make the directory that a snapshot is restored into first; its name.
+def room(area: Path) -> int:
+    """The bytes that its user can still write; blocking."""
+    told = os.statvfs(area)
+    return told.f_bavail * told.f_frsize
 
-    What an earlier restore left unfinished is removed.
+
+@contextlib.asynccontextmanager
+async def folder(area: Path, name: str, uid: int) -> AsyncIterator[str]:
+    """The directory that a snapshot is restored into first; its name.
+
+    On an error it is removed, with all that is in it; so is what an earlier restore left.
     """
-    words = f"rm -rf -- {AREA}/{_UNFINISHED}*; mkdir -m 0700 -- {AREA}/{_UNFINISHED}{name}"
-    await _as_user(area, uid, "sh", "-c", words)
-    return f"{_UNFINISHED}{name}"
+    unfinished = f"{_UNFINISHED}{name}"
+    await _as_user(area, uid, "sh", "-c", f"{_CLEAR}; mkdir -m 0700 -- {AREA}/{unfinished}")
+    try:
+        yield unfinished
+    except BaseException:
+        with contextlib.suppress(SnapshotError):
+            await completed(_as_user(area, uid, "sh", "-c", _CLEAR))
+        raise
 
 
 def finish_folder(area: Path, unfinished: str, name: str) -> str:
@@ -203,33 +231,37 @@ def finish_folder(area: Path, unfinished: str, name: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def replaced(paths: UserPaths, request: MountRequest) -> AsyncIterator[Path]:
-    """An empty area, which takes the place of the user's when it is filled.
+async def unfilled(paths: UserPaths, request: MountRequest) -> AsyncIterator[Path]:
+    """An empty area, which is to take the place of the user's (`swap`) when it is filled.
 
-    On an error, and where the daemon is killed, the one that was there stays. What the user
-    made of the examples goes along: no snapshot has it.
+    Until then, and where the daemon is killed, the one that was there stays.
 
     Raises
     ------
     SnapshotError
-        If a server has the user's area.
+        If there is no room for it.
     """
-    plain = request.quota_bytes is None and not paths.image.exists()
-    new = _plain(paths, "restored") if plain else _ours(paths, "restored")
+    # An area stays what it was made as: see `workarea.ensure`.
+    image = paths.image.exists() or (
+        request.quota_bytes is not None and not paths.plain_area.exists()
+    )
+    new = _ours(paths, "restored") if image else _plain(paths, "restored")
     try:
-        await asyncio.to_thread(_lay_new, paths, request, new)
+        await completed(asyncio.to_thread(_lay_new, paths, request, new))
         yield new
-        if exists(paths):
-            async with borrowed(paths) as old:
-                words = f"[ ! -e {RUN}/examples ] || cp -a {RUN}/examples {AREA}/"
-                await _as_user(new, request.owner, "sh", "-c", words, other=old)
-        async with workarea.lock_of(paths):
-            await asyncio.to_thread(_swap, paths, new)
     except OSError as error:
         log.error("%s: %s", new, error)  # noqa: TRY400
         raise SnapshotError("failed", f"No room could be made for it ({error}).") from error
     finally:
-        await asyncio.to_thread(_clear_new, paths, new)
+        await completed(asyncio.to_thread(_clear_new, paths, new))
+
+
+async def keep_examples(paths: UserPaths, new: Path, uid: int) -> None:
+    """Lay into a new area what the user made of the examples: no snapshot has it."""
+    if exists(paths):
+        async with borrowed(paths) as old:
+            words = f"[ ! -e {RUN}/examples ] || cp -a {RUN}/examples {AREA}/"
+            await _as_user(new, uid, "sh", "-c", words, other=old)
 
 
 def _plain(paths: UserPaths, name: str) -> Path:
@@ -243,11 +275,12 @@ def _new_image(paths: UserPaths) -> Path:
 
 def _lay_new(paths: UserPaths, request: MountRequest, new: Path) -> None:
     _clear_new(paths, new)
-    new.mkdir(parents=True, exist_ok=True)
     if new == _plain(paths, "restored"):
+        new.mkdir(parents=True)
         os.chown(new, request.owner, request.owner)
         new.chmod(0o700)
         return
+    _make_point(new)
     image = _new_image(paths)
     known = Superblock.read(paths.image).size if paths.image.exists() else 0
     size = max(request.quota_bytes or 0, known, _SMALLEST)
@@ -255,7 +288,14 @@ def _lay_new(paths: UserPaths, request: MountRequest, new: Path) -> None:
     workarea.mount_image(image, new)
 
 
-def _swap(paths: UserPaths, new: Path) -> None:
+def swap(paths: UserPaths, new: Path) -> None:
+    """Put a new area in the place of the user's; blocking, under `workarea.lock_of`.
+
+    Raises
+    ------
+    OSError, SnapshotError
+        If a server has that, or it can't be done; it stays, then.
+    """
     table = MountTable.read()
     if table.at(paths.workarea):
         raise SnapshotError("failed", "A server has your workarea.")
@@ -264,10 +304,20 @@ def _swap(paths: UserPaths, new: Path) -> None:
         _new_image(paths).replace(paths.image)
         return
     before = _plain(paths, "before")
-    shutil.rmtree(before, ignore_errors=True)
-    if paths.plain_area.exists():
-        paths.plain_area.rename(before)
-    new.rename(paths.plain_area)
+    _drop(before, paths.plain_area)
+    try:
+        if paths.plain_area.exists():
+            paths.plain_area.rename(before)
+        new.rename(paths.plain_area)
+    except OSError:
+        _drop(before, paths.plain_area)
+        raise
+
+
+def _drop(before: Path, plain_area: Path) -> None:
+    """Remove a plain area that another has replaced; where none has, put it back."""
+    if before.exists() and not plain_area.exists():
+        before.rename(plain_area)
     shutil.rmtree(before, ignore_errors=True)
 
 
@@ -277,6 +327,7 @@ def _clear_new(paths: UserPaths, new: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
     _remove(new)
     _new_image(paths).unlink(missing_ok=True)
+    _drop(_plain(paths, "before"), paths.plain_area)
 
 
 def _remove(point: Path) -> None:
@@ -293,7 +344,11 @@ async def _as_user(area: Path, uid: int, *words: str, other: Path | None = None)
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
-    _, said = await process.communicate()
+    try:
+        _, said = await process.communicate()
+    finally:
+        kill(process)
+        await process.wait()
     if process.returncode:
         text = said.decode(errors="replace").strip()
         log.warning("%s: %s", words, text)

@@ -7,7 +7,6 @@ with those that it follows; `Lineage` lies on the node, beside the workarea.
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Mapping
@@ -15,9 +14,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from taccuino.private_files import write_private
 from taccuino.storage.snapshots import Snapshot, is_snapshot_id
 
-__all__ = ["Lineage", "Newest", "advanced", "course", "folder_name", "with_apart"]
+__all__ = [
+    "Lineage",
+    "Newest",
+    "advanced",
+    "course",
+    "facts_of",
+    "folder_name",
+    "with_apart",
+]
 
 _SITE = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _ANCESTORS = 500
@@ -103,20 +111,13 @@ class Lineage:
             return cls()
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return cls(changed=True)
         except (OSError, ValueError, TypeError):
             return cls(changed=True)
 
     def save(self, path: Path) -> None:
         """Write the record in one step; it is on the disk then. Blocking."""
-        temporary = path.with_name(f"{path.name}.new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(self)))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, json.dumps(asdict(self)))
 
     def on(self, snapshot: Snapshot) -> Lineage:
         """The same workarea, which goes on from this snapshot."""

@@ -1,6 +1,15 @@
-"""The one small object that names a user's newest snapshot: read at each start."""
+"""The one small object that names a user's newest snapshot: read at each start.
+
+And the claims by which two sites do not make the same repository at once.
+"""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from urllib.parse import quote
+from xml.etree import ElementTree as ET
 
 import aiohttp
 from botocore.auth import S3SigV4Auth
@@ -18,6 +27,9 @@ from .restic import SnapshotError, error_of
 __all__ = ["Pointers"]
 
 _KEY = f"{PREFIX}newest.json"
+_CLAIMS = f"{PREFIX}claims/"
+_STALE = timedelta(minutes=10)
+"""Whoever was killed is waited for no longer."""
 _SECONDS = 15.0
 _LARGEST = 64 * 1024
 
@@ -67,10 +79,48 @@ class Pointers:
         if status != 200:
             raise _refusal(status, body)
 
+    @contextlib.asynccontextmanager
+    async def alone(
+        self, bucket: str, credentials: StorageCredentials, node: str
+    ) -> AsyncIterator[None]:
+        """What no two sites may do at once: whoever sees another's claim gives way.
+
+        Each lays its claim before it looks, so that of two at most one sees none. Conditional
+        writes would not do: RadosGW 16.2 heeds them in no bucket that keeps versions.
+
+        Raises
+        ------
+        SnapshotError
+            If another does it, or the storage does not say.
+        """
+        claim = f"/{_CLAIMS}{node}"
+        status, body = await self._ask("PUT", bucket, credentials, at=claim)
+        if status != 200:
+            raise _refusal(status, body)
+        try:
+            query = f"?list-type=2&max-keys=100&prefix={quote(_CLAIMS, safe='')}"
+            status, body = await self._ask("GET", bucket, credentials, at=query)
+            if status != 200:
+                raise _refusal(status, body)
+            if _is_claimed(body, f"{_CLAIMS}{node}"):
+                raise SnapshotError(
+                    "locked", "Your first snapshot is being made from another machine."
+                )
+            yield
+        finally:
+            with contextlib.suppress(SnapshotError):
+                await self._ask("DELETE", bucket, credentials, at=claim)
+
     async def _ask(
-        self, method: str, bucket: str, credentials: StorageCredentials, data: bytes = b""
+        self,
+        method: str,
+        bucket: str,
+        credentials: StorageCredentials,
+        data: bytes = b"",
+        *,
+        at: str = f"/{_KEY}",
     ) -> tuple[int, bytes]:
-        url = f"{self._endpoint}/{bucket}/{_KEY}"
+        url = f"{self._endpoint}/{bucket}{at}"
         request = AWSRequest(method, url, data=data)
         keys = Credentials(
             credentials.access_key, credentials.secret_key, credentials.session_token or None
@@ -89,6 +139,20 @@ class Pointers:
                 return response.status, body
         except (TimeoutError, aiohttp.ClientError, OSError):
             raise error_of("unreachable") from None
+
+
+def _is_claimed(listing: bytes, own: str) -> bool:
+    """Whether there is another's claim, not much older than our own; by the storage's clock."""
+    try:
+        claims = {
+            item.findtext("{*}Key"): datetime.fromisoformat(
+                item.findtext("{*}LastModified") or ""
+            )
+            for item in ET.fromstring(listing).iterfind("{*}Contents")  # noqa: S314
+        }
+        return any(claims[own] - at < _STALE for key, at in claims.items() if key != own)
+    except (KeyError, ValueError, TypeError, ET.ParseError):
+        return True  # cut off, or not understood
 
 
 def _refusal(status: int, body: bytes) -> SnapshotError:

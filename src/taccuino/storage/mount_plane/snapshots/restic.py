@@ -12,7 +12,8 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from taccuino.storage.snapshots import PREFIX, Snapshot, SnapshotOwner, is_snaps
 from .lineage import facts_of
 from .sandbox import AREA, CACHE, PASSED, RUN, Sandbox
 
-__all__ = ["Backup", "Restic", "SnapshotError", "explain"]
+__all__ = ["Backup", "Restic", "SnapshotError", "error_of", "explain", "kill"]
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ class SnapshotError(TaccuinoError):
     """A snapshot can't be made or restored; the text is a sentence for the user.
 
     ``reason``: ``unreachable``, ``quota``, ``full``, ``key``, ``denied``, ``locked``, ``none``
-    (there is no repository), ``missing``, ``cancelled`` or ``failed``.
+    (there is no repository), ``there`` (there is one), ``missing``, ``busy`` (with another job)
+    or ``failed``.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -75,6 +77,7 @@ _SIGNS = (
     ("denied", "Access Denied"),
     ("denied", "AccessDenied"),
     ("denied", "InvalidAccessKeyId"),
+    ("there", "config file already exists"),
     ("none", "specified key does not exist"),
     ("none", "NoSuchKey"),
     ("denied", "specified bucket does not exist"),
@@ -111,7 +114,8 @@ class Restic:
     """Runs restic for one user; one call at a time.
 
     Credentials are read again by restic when they near their end (``credential_process``):
-    however long a run takes, it has fresh ones.
+    however long a run takes, it has fresh ones. ``alone``: while no other site is in it; of two
+    that make the repository at once, one would be locked out.
     """
 
     def __init__(
@@ -124,8 +128,10 @@ class Restic:
         key: Callable[[], str],
         credentials: Callable[[], Awaitable[StorageCredentials]],
         away: Callable[[], bool],
+        alone: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
         self._settings = settings
+        self._alone = alone
         self._private = private
         self._key = key
         self._credentials = credentials
@@ -186,16 +192,30 @@ class Restic:
         except SnapshotError as error:
             if error.reason != "none":
                 raise
-            await self._restic("init", idle=idle)
+            async with self._alone():
+                await self._make_repository(idle=idle)
             complete = await attempt()
         if not made or not is_snapshot_id(made[-1].id):
             raise error_of("failed")
         return Backup(made[-1].id, complete)
 
+    async def _make_repository(self, *, idle: bool) -> None:
+        try:
+            await self._restic("init", idle=idle)
+        except SnapshotError as error:
+            if error.reason != "there":  # made at another site just now
+                raise
+
     async def restore(self, snapshot: str, area: Path, uid: int, folder: str) -> None:
         """Lay a snapshot's files into a directory of the area that is there, as the user."""
         words = ["restore", "--no-lock", "--target", f"{AREA}/{folder}", snapshot]
         await self._run(words, Sandbox(self.node, area=area, uid=uid))
+
+    async def size(self, snapshot: str) -> int:
+        """The bytes that a snapshot takes where it is restored."""
+        words = ("stats", "--mode", "restore-size", "--json", "--no-lock", snapshot)
+        told = _json("".join(await self._restic(*words, cached=True)))
+        return int(told.get("total_size", 0))
 
     async def thin(self, keep: SnapshotSettings) -> None:
         """Remove the snapshots that are not to be kept, and what only they hold.
@@ -225,14 +245,14 @@ class Restic:
         except SnapshotError as error:
             if error.reason != "locked":
                 raise
-        ours = True
-        for lock in await self._restic("list", "locks", "--no-lock"):
-            if not is_snapshot_id(lock.strip()):
-                continue
-            told = await self._restic("cat", "lock", lock.strip(), "--no-lock")
-            ours = ours and _json("".join(told)).get("hostname") == self.node
-        log.warning("%s: unlocking%s", self._repository, ", all are ours" if ours else "")
-        await self._restic("unlock", *(["--remove-all"] if ours else []))
+        listed = map(str.strip, await self._restic("list", "locks", "--no-lock"))
+        if locks := list(filter(is_snapshot_id, listed)):
+            ours = True
+            for lock in locks:
+                told = await self._restic("cat", "lock", lock, "--no-lock")
+                ours = ours and _json("".join(told)).get("hostname") == self.node
+            log.warning("%s: unlocking%s", self._repository, ", all are ours" if ours else "")
+            await self._restic("unlock", *(["--remove-all"] if ours else []))
         return await attempt()
 
     async def _restic(
@@ -272,12 +292,12 @@ class Restic:
         if (sandbox.area and sandbox.uid is None) or sandbox.cache:
             cache = self._private / "restic-cache"
             cache.mkdir(exist_ok=True)
-            sandbox = Sandbox(**{**vars(sandbox), "cache": cache})
+            sandbox = replace(sandbox, cache=cache)
             command += ["--cache-dir", CACHE, "--cleanup-cache"]
         else:
             command.append("--no-cache")
         async with self._secrets(sandbox.uid or 0) as run:
-            sandbox = Sandbox(**{**vars(sandbox), "run": run})
+            sandbox = replace(sandbox, run=run)
             process = await asyncio.create_subprocess_exec(
                 *sandbox.words([*command, *words], self._variables(idle=sandbox.idle)),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -303,7 +323,7 @@ class Restic:
         if watching.done() and not watching.cancelled() and watching.result():
             raise error_of("unreachable")
         error = explain(said)
-        if error.reason not in ("none", "locked"):
+        if error.reason not in ("none", "there", "locked"):
             log.warning("restic %s: %d: %s", words[0], code, " | ".join(said[-5:]))
         raise error
 

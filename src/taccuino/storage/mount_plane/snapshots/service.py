@@ -62,10 +62,10 @@ class Snapshots:
         SettingsError
             If the secret for users' keys can't be used.
         """
+        await asyncio.to_thread(area.clear_leftovers, self._settings)
         if not self.enabled:
             return
         await asyncio.to_thread(service_secret, self._settings)
-        await asyncio.to_thread(area.clear_leftovers, self._settings)
         for slug, owner in (await asyncio.to_thread(self._left_behind)).items():
             self._users[slug] = UserSnapshots(self._shared(), owner)
         for mounted in self._mounts().values():
@@ -144,11 +144,15 @@ class Snapshots:
         return found
 
     async def _tend(self) -> None:
+        turns = self._shared().turns
         while True:
             await asyncio.sleep(_TEND_SECONDS)
-            for slug in {*self._users, *self._mounts()}:
+            users = map(self.known, {*self._users, *self._mounts()})
+            for user in sorted(filter(None, users), key=lambda one: one.next_try):
+                async with turns:  # is free from here on; waiting, nobody's lock is held
+                    pass
                 try:
-                    if user := self.known(slug):
-                        await user.tend(time.monotonic())
+                    await user.tend(time.monotonic())
                 except (OSError, TaccuinoError) as error:
-                    log.warning("%s: its snapshots: %s", slug, error)
+                    log.warning("%s: its snapshots: %s", user.owner.slug, error)
+                await asyncio.sleep(0)  # until what was begun has its turn

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,16 +16,25 @@ from taccuino.errors import TaccuinoError
 from taccuino.settings import Settings
 from taccuino.storage.mount_client import MountRequest
 from taccuino.storage.mount_plane import workarea
+from taccuino.storage.mount_plane.completion import completed
 from taccuino.storage.mount_plane.credentials import CredentialSource, StorageCredentials
 from taccuino.storage.mount_plane.layout import UserPaths
-from taccuino.storage.snapshots import Arrival, Job, Snapshot, SnapshotOwner, SnapshotState
+from taccuino.storage.snapshots import (
+    Arrival,
+    Job,
+    Snapshot,
+    SnapshotOwner,
+    SnapshotState,
+    when,
+)
 
 from . import area
 from .lineage import Lineage, Newest, advanced, course, folder_name, with_apart
 from .pointer import Pointers
-from .restic import Restic, SnapshotError
+from .record import LineageRecord
+from .restic import Restic, SnapshotError, error_of
 
-__all__ = ["Node", "UserSnapshots", "record_of"]
+__all__ = ["Node", "UserSnapshots"]
 
 log = logging.getLogger(__name__)
 
@@ -48,17 +57,7 @@ class Node:
     pointers: Pointers
     away: Callable[[], bool]
     turns: asyncio.Semaphore
-    """For what nobody waits for: one at a time."""
-
-
-def record_of(paths: UserPaths) -> Path:
-    """Where what is known of the user's area lies: beside it."""
-    return paths.plain_area.with_name(f"{paths.plain_area.name}.lineage.json")
-
-
-def when(seconds: float) -> str:
-    """A time for people."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+    """For what nobody waits for: one at a time, begun when it is free."""
 
 
 class UserSnapshots:
@@ -68,6 +67,7 @@ class UserSnapshots:
         self.owner = owner
         self._node = node
         self._paths = UserPaths.of(node.settings, owner.slug)
+        self._record = LineageRecord(self._paths, owner)
         self._restic = Restic(
             node.settings,
             owner,
@@ -76,16 +76,18 @@ class UserSnapshots:
             key=lambda: node.key(owner.username),
             credentials=self._credentials,
             away=node.away,
+            alone=self._alone,
         )
         self._lock = asyncio.Lock()
-        self._recording = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._thinning: asyncio.Task[None] | None = None
         self._job: Job | None = None
         self._fault: SnapshotError | None = None
         self._notices: dict[str, str] = {}
         self._failures = 0
-        self._arrivals = 0
+        self._is_made = False
+        """Whether the last thing that was done was to make one."""
+        self._arrivals = self._departures = 0
         self.arrived = False
         """Whether a server has the area, or is about to."""
         self.next_try = 0.0
@@ -99,7 +101,7 @@ class UserSnapshots:
 
     async def state(self) -> SnapshotState:
         """How the user's snapshots are."""
-        here = await self._lineage()
+        here = await self._record.read()
         fault = self._fault
         told = fault and (fault.reason != "unreachable" or self._failures >= _TOLD_AFTER)
         return SnapshotState(
@@ -120,7 +122,7 @@ class UserSnapshots:
         """
         settings = self._node.settings.snapshots
         self._notices.clear()
-        newest, message = None, ""
+        departures, newest, message = self._departures, None, ""
         if self._task and self.busy:  # what the last stop left to be done
             await asyncio.wait({self._task}, timeout=settings.look_seconds)
         try:
@@ -130,7 +132,9 @@ class UserSnapshots:
             reason = str(error).rstrip(".") or "the object storage gave no answer in time"
             message = f"{_UNKNOWN}: {reason[0].lower()}{reason[1:]}."
         async with workarea.lock_of(self._paths):
-            here = await self._lineage()
+            if departures != self._departures:  # its server was given up meanwhile
+                return Arrival("keep")
+            here = await self._record.read()
             what = course(here, newest)
             if what == "replace" and older != "take" and not self.busy:
                 assert newest
@@ -141,7 +145,7 @@ class UserSnapshots:
             self._arrivals += 1
             self.next_try = time.monotonic() + settings.every_minutes * 60
             if area.exists(self._paths):
-                await self._record(here=here, newest=newest, changed=True)
+                await self._record.note(newest=newest, changed=True)
         if newest is None or what != "beside" or self.busy:
             told = self._told(here, newest, message)
             return Arrival("keep", newest.snapshot if newest else None, told)
@@ -173,9 +177,9 @@ class UserSnapshots:
         """Make one after the last server has stopped; it goes on if that takes long."""
         limit = self._node.settings.snapshots.stop_seconds
         end = time.monotonic() + limit
+        self.left()  # now: while this waits, another server may come
         if self._task and self.busy:
             await asyncio.wait({self._task}, timeout=limit)
-        self.left()
         if not self.busy:
             self._begin("make", self._make(idle=False))
             assert self._task
@@ -185,8 +189,9 @@ class UserSnapshots:
     def left(self) -> None:
         """No server has the area any more."""
         self.arrived = False
+        self._departures += 1
 
-    def make(self, *, idle: bool = False) -> None:
+    def make(self) -> None:
         """Begin to make one, unless one is being made.
 
         Raises
@@ -197,7 +202,7 @@ class UserSnapshots:
         if self.busy and self._job and self._job.kind == "make":
             return
         self._refuse_busy()
-        self._begin("make", self._make(idle=idle))
+        self._begin("make", self._make(idle=False))
 
     async def restore(self, snapshot: str) -> None:
         """Begin to restore one into a folder of the workarea.
@@ -237,13 +242,14 @@ class UserSnapshots:
     async def tend(self, now: float) -> None:
         """Make one if it is time: in a server that runs, or what could not be made before."""
         settings = self._node.settings.snapshots
-        if self.busy or now < self.next_try or (self.arrived and not settings.every_minutes):
+        if now < self.next_try or (self.arrived and not settings.every_minutes):
             return
         if not self.arrived:
-            here = await self._lineage()
-            if not here.changed or here.apart:
+            here = await self._record.read()
+            if not here.changed or (here.apart and self._is_made):
                 return
-        self._begin("make", self._make(idle=True))
+        if not self.busy and not self._node.turns.locked():
+            self._begin("make", self._make(idle=True))
 
     # -- jobs
 
@@ -260,6 +266,7 @@ class UserSnapshots:
             "A snapshot is being made." if kind == "make" else "A snapshot is being restored."
         )
         self._job = Job(kind, "running", words)
+        self._is_made = False
         self._task = asyncio.create_task(self._run(kind, work))
 
     async def _run(
@@ -287,10 +294,12 @@ class UserSnapshots:
         else:
             self._job = replace(self._job, state="done", message=message, percent=None)
             if kind == "make":
+                self._is_made = True
                 self._failures, self._fault = 0, None
                 every = self._node.settings.snapshots.every_minutes * 60
                 self.next_try = time.monotonic() + (every or _FIRST_PAUSE)
-                self._thinning = asyncio.create_task(self._thin())
+                if self._thinning is None or self._thinning.done():
+                    self._thinning = asyncio.create_task(self._thin())
         finally:
             work.close()
 
@@ -309,16 +318,16 @@ class UserSnapshots:
     async def _make(self, *, idle: bool) -> str:
         turn = self._node.turns if idle else contextlib.nullcontext()
         async with turn, area.borrowed(self._paths) as path:
-            arrivals = self._arrivals
-            here = await self._lineage()
+            arrivals = None if self.arrived else self._arrivals
+            here = await self._record.read()
             if here.coming:  # a daemon was killed: whether it became the newest
-                await self._record(newest=await self._newest(), coming="")
-                here = await self._lineage()
+                await self._record.note(newest=await self._newest(), coming="")
+                here = await self._record.read()
             seen = await area.survey(path, self._node.name)
             nothing = here.base is None and not seen.entries
             if nothing or here.mark == seen.mark:
                 apart_still = bool(here.apart)
-                await self._record(changed=apart_still or self._still_in_use(arrivals))
+                await self._record.note(changed=apart_still or self._still_in_use(arrivals))
                 return (
                     f"Nothing has changed since the snapshot of {when(here.at)}."
                     if here.at
@@ -332,63 +341,89 @@ class UserSnapshots:
                 progress=self._percent,
             )
         snapshot = Snapshot(made.id, began, self._site, seen.bytes, seen.files)
-        await self._record(coming=made.id)
-        here, newest = await self._lineage(), await self._newest()
+        await self._record.note(coming=made.id)
+        here, newest = await self._record.read(), await self._newest()
         mark = seen.mark if made.complete else None
         following = advanced(newest, here, snapshot)
         if following is None:
             assert newest
             await self._put(with_apart(newest, snapshot))
-            await self._record(coming="", mark=mark, apart=made.id)
+            await self._record.note(coming="", mark=mark, apart=made.id)
             return (
                 f"A snapshot was made. Meanwhile your workarea was changed at site "
                 f"{newest.snapshot.site}: your next start here restores that beside it."
             )
         await self._put(following)
         used = self._still_in_use(arrivals) or not made.complete
-        await self._record(on=snapshot, mark=mark, changed=used)
+        await self._record.note(on=snapshot, mark=mark, changed=used)
         self._notices.pop("arrival", None)
         return "A snapshot was made." + (
             "" if made.complete else " Some files could not be read; it is tried again."
         )
 
-    def _still_in_use(self, arrivals: int) -> bool:
-        """Whether a server may have written since; ``arrivals`` as they were at the survey."""
-        return self.arrived or arrivals != self._arrivals
+    def _still_in_use(self, arrivals: int | None) -> bool:
+        """Whether a server may have written since the survey.
+
+        ``arrivals`` as they were at the survey, or None if there was a server then.
+        """
+        return arrivals != self._arrivals
 
     async def _replace(self, request: MountRequest, newest: Newest) -> str:
         snapshot = newest.snapshot
-        async with area.replaced(self._paths, request) as path:
-            await self._filled(path, snapshot, request.owner, ".")
-            seen = await area.survey(path, self._node.name)
-        # The area is another one from here on.
-        owner = self.owner
-        fresh = Lineage(owner.username, owner.bucket, mark=seen.mark, thinned=time.time())
-        async with self._recording:
-            await asyncio.to_thread(fresh.on(snapshot).save, record_of(self._paths))
+        async with area.unfilled(self._paths, request) as new:
+            await self._filled(new, snapshot, request.owner, ".")
+            seen = await area.survey(new, self._node.name)
+            await area.keep_examples(self._paths, new, request.owner)
+            known = Lineage(mark=seen.mark, thinned=time.time()).on(snapshot)
+            async with workarea.lock_of(self._paths):
+                await completed(self._swap(new, known))
         return f"Your workarea is that of {when(snapshot.at)}, from site {snapshot.site}."
 
+    async def _swap(self, new: Path, known: Lineage) -> None:
+        """Put a new area in the old one's place, under its lock, and note what it is."""
+        if self.arrived:
+            raise SnapshotError("failed", "A server has your workarea.")
+        await asyncio.to_thread(area.swap, self._paths, new)
+        await self._record.begin(known)
+
     async def _lay_beside(self, newest: Newest) -> str:
-        message = await self._lay_folder(newest.snapshot)
-        # What is here holds both from now on, and goes on from the newest.
-        await self._record(on=newest.snapshot, mark="")
-        self._notices["beside"] = (
+        both = (
             "Your workarea was changed on this machine and also at site "
-            f"{newest.snapshot.site}. {message}"
+            f"{newest.snapshot.site}."
         )
+        try:
+            message = await self._lay_folder(newest.snapshot)
+        except SnapshotError as error:
+            self._notices["beside"] = (
+                f"{both} What was there could not be restored. {error} It is kept: the page "
+                "of your snapshots restores it."
+            )
+            raise
+        # What is here holds both from now on, and goes on from the newest.
+        await self._record.note(on=newest.snapshot, mark="")
+        self._notices["beside"] = f"{both} {message}"
         return message
 
     async def _lay_folder(self, snapshot: Snapshot) -> str:
         async with area.borrowed(self._paths) as path:
             uid = (await asyncio.to_thread(os.stat, path)).st_uid
-            unfinished = await area.lay_folder(path, snapshot.id, uid)
-            await self._filled(path, snapshot, uid, unfinished)
-            name = await asyncio.to_thread(
-                area.finish_folder, path, unfinished, folder_name(snapshot)
-            )
+            async with area.folder(path, snapshot.id, uid) as unfinished:
+                await self._check_room(path, snapshot)
+                await self._filled(path, snapshot, uid, unfinished)
+                await self._record.note(changed=True)
+                name = await asyncio.to_thread(
+                    area.finish_folder, path, unfinished, folder_name(snapshot)
+                )
         if self._job:
             self._job = replace(self._job, folder=name)
         return f"The snapshot of {when(snapshot.at)} is in the folder {name}."
+
+    async def _check_room(self, path: Path, snapshot: Snapshot) -> None:
+        """Refuse what would fill the workarea; what is noted of its size is the most it is."""
+        free = await asyncio.to_thread(area.room, path)
+        fits = snapshot.bytes is not None and snapshot.bytes <= free
+        if not fits and await self._restic.size(snapshot.id) > free:
+            raise error_of("full")
 
     async def _filled(self, path: Path, snapshot: Snapshot, uid: int, folder: str) -> None:
         """Restore, with how far it is: by how full the file system becomes."""
@@ -413,16 +448,19 @@ class UserSnapshots:
     async def _thin(self) -> None:
         """Remove what need not be kept, now and then."""
         settings = self._node.settings.snapshots
-        thinned = (await self._lineage()).thinned
+        thinned = (await self._record.read()).thinned
         if not thinned and settings.thin_hours:
-            await self._record(thinned=time.time())
+            await self._record.note(thinned=time.time())
             return
         if time.time() - thinned < settings.thin_hours * 3600:
             return
         try:
-            async with self._lock, self._node.turns:
-                await self._restic.thin(settings)
-                await self._record(thinned=time.time())
+            async with self._node.turns:
+                if self._lock.locked():  # with the next one, then: who has a turn waits not
+                    return
+                async with self._lock:
+                    await self._restic.thin(settings)
+                    await self._record.note(thinned=time.time())
         except TaccuinoError as error:
             log.warning("%s: not thinned: %s", self.owner.slug, error)
 
@@ -440,55 +478,19 @@ class UserSnapshots:
             raise SnapshotError("denied", _sentence(error)) from error
         return await self._node.pointers.get(self.owner.bucket, credentials)
 
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        bucket, credentials = self.owner.bucket, await self._credentials()
+        async with self._node.pointers.alone(bucket, credentials, self._node.name):
+            yield
+
     async def _put(self, newest: Newest) -> None:
         credentials = await self._credentials()
         await self._node.pointers.put(self.owner.bucket, credentials, newest)
 
-    async def _lineage(self) -> Lineage:
-        there = area.exists(self._paths)
-        return await asyncio.to_thread(Lineage.read, record_of(self._paths), there=there)
-
-    async def _record(
-        self,
-        *,
-        here: Lineage | None = None,
-        newest: Newest | None = None,
-        on: Snapshot | None = None,
-        changed: bool | None = None,
-        coming: str | None = None,
-        apart: str | None = None,
-        mark: str | None = None,
-        thinned: float | None = None,
-    ) -> None:
-        """Write down what has become known; an empty text is nothing."""
-        async with self._recording:
-            before = here or await self._lineage()
-            known = replace(before, username=self.owner.username, bucket=self.owner.bucket)
-            if newest and newest.snapshot.id == known.coming:
-                known = known.on(newest.snapshot)
-            if on:
-                known = known.on(on)
-            if changed is not None:
-                known = replace(known, changed=changed)
-            if coming is not None:
-                known = replace(known, coming=coming or None)
-            if apart is not None:
-                known = replace(known, apart=apart or None)
-            if mark is not None:
-                known = replace(known, mark=mark or None)
-            if thinned is not None:
-                known = replace(known, thinned=thinned)
-            if known != before:
-                await asyncio.to_thread(known.save, record_of(self._paths))
-
     async def born(self) -> None:
         """The area is about to be made, with nothing in it."""
-        owner = self.owner
-        known = Lineage(owner.username, owner.bucket, changed=self.arrived)
-        async with self._recording:
-            record = record_of(self._paths)
-            await asyncio.to_thread(record.parent.mkdir, parents=True, exist_ok=True)
-            await asyncio.to_thread(known.save, record)
+        await self._record.begin(Lineage(changed=self.arrived))
 
 
 def _sentence(error: BaseException) -> str:
