@@ -69,6 +69,9 @@ def test_who_is_in_works_on_and_who_is_out_stays_out(short_memory: Instance) -> 
     instance, alice = short_memory, short_memory.person("alice")
     alice.stop()
     assert alice.start()[-1].get("ready")
+    with instance.without("hub"):  # the next one knows the server no worse
+        pass
+    instance.wait_until_ready()
     page = alice.http.get(f"{instance.url}/user/alice/lab", timeout=60)
     assert page.ok
     assert "jupyter-config-data" in page.text

@@ -360,14 +360,12 @@ def _login_limit(settings: Settings, condition: str) -> list[str]:
 def _backends(settings: Settings, peer_secret: str) -> str:
     """The hub and the notebook servers, each with error pages for people and for programs."""
     hub = f"127.0.0.1:{needed('hub.port', settings.hub.port)}"
-    peers = hub_servers(settings, hub, peer_secret) if settings.peers else []
     held = [
         # A refused attempt is repeated after the connect timeout, at most one second.
         "timeout connect 500ms",
         f"retries {HUB_RETRIES}",
         *RETRY_READS_ONLY,
     ]
-    lines_hub = [*held, *(peers or [f"server hub {hub}"])]
     lines_server = [
         *RETRY_READS_ONLY,
         # The map's value is address:port, where an IPv6 address has colons of its own.
@@ -377,20 +375,28 @@ def _backends(settings: Settings, peer_secret: str) -> str:
         # that wait than were in use at once, and makes one anew for almost each request.
         f"server any 0.0.0.0:0 pool-low-conn {settings.edge.max_connections}",
     ]
-    parts = []
-    backends = {
-        "hub": ("hub", lines_hub),
-        "servers": ("servers", ["retries 2", *lines_server]),
-    }
+    page = call = [*held, f"server hub {hub}"]
+    backends = [
+        ("servers", "html", ["retries 2", *lines_server]),
+        ("servers-api", "json", ["retries 2", *lines_server]),
+    ]
     if settings.peers:
-        passed = [*held, *site_cookies(settings), f"server here {hub}"]
-        backends["hub-passed"] = ("hub", passed)
-        backends["servers-passed"] = ("servers", [*_UNREACHED_RULES, *lines_server])
-    for name, (page, lines) in backends.items():
-        parts.append(section(f"backend {name} from base", _error_pages(page, "html") + lines))
-        parts.append(
-            section(f"backend {name}-api from base", _error_pages(page, "json") + lines)
+        # A peer's hub stands in for a page's; of the page's calls it could only say 403.
+        page = [*held, *hub_servers(settings, hub, peer_secret)]
+        call = [*held, *site_cookies(settings), f"server here {hub}"]
+        backends += [
+            ("hub-passed", "html", call),
+            ("servers-passed", "html", [*_UNREACHED_RULES, *lines_server]),
+            ("servers-passed-api", "json", [*_UNREACHED_RULES, *lines_server]),
+        ]
+    backends += [("hub", "html", page), ("hub-api", "json", call)]
+    parts = [
+        section(
+            f"backend {name} from base",
+            [*_error_pages(name.partition("-")[0], kind), *lines],
         )
+        for name, kind, lines in backends
+    ]
     if settings.peers:
         pages = _error_pages("servers", "html")
         parts.append(site_backends(settings, hub, peer_secret, pages))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from .routemap import route_key
 from .runtime import EdgeError, EdgeUnreachableError, RuntimeAPI
 
 __all__ = ["PeerMap"]
+
+log = logging.getLogger(__name__)
 
 _HEADER = "# The routes of Taccuino's other sites. The hub writes this file.\n"
 
@@ -51,19 +54,20 @@ class PeerMap:
     async def set(self, routes: Mapping[str, str]) -> None:
         """Make these the routes, by JupyterHub's routespec, with the site of each.
 
-        An HAProxy that does not run is no error: it starts with the file.
+        An HAProxy that does not run is no error: it starts with the file. Nor is a full disk:
+        it is told all the same.
 
         Raises
         ------
         EdgeError
-            If the file can't be written, or HAProxy refuses.
+            If HAProxy refuses.
         """
         wanted = {route_key(route): site for route, site in routes.items()}
         text = _HEADER + "".join(f"{key} {site}\n" for key, site in sorted(wanted.items()))
         try:
             await asyncio.to_thread(write_private, self._file, text)
         except OSError as error:
-            raise EdgeError(f"{self._file}: {error.strerror}") from error
+            log.warning("%s could not be written: %s", self._file, error.strerror)
         try:
             await self._tell(wanted)
         except EdgeUnreachableError:

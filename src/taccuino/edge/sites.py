@@ -163,13 +163,13 @@ def site_uses(settings: Settings) -> list[str]:
     return [
         # What was passed on once stays: while all hubs are away nothing goes round. Our own
         # servers' calls stay too: a peer's hub knows nothing of their tokens.
-        "use_backend hub-passed-api if settled !routed wants_json",
+        "use_backend hub-api if settled !routed wants_json",
         "use_backend hub-passed if settled !routed",
         "use_backend servers-passed-api if from_peer routed wants_json",
         "use_backend servers-passed if from_peer routed",
         "acl for_program path_beg /hub/api/",
         f"acl token_here var(txn.owner) -m int {_ID_HERE}",
-        "use_backend hub-passed-api if !settled with_token for_program token_here",
+        "use_backend hub-api if !settled with_token for_program token_here",
         *(
             f"use_backend site-{peer.name} if !settled with_token for_program "
             f"{{ var(txn.owner) -m int {number} }}"

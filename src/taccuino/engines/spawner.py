@@ -34,6 +34,7 @@ from .errors import (
     ServerFailedError,
 )
 from .failures import Evidence, Failure, clean_log, explain_failure, memory_notice
+from .kept_state import kept_state, take_up
 from .metrics import START_FAILURES, START_SECONDS, WARM_CLAIMS
 from .progress import StartProgress
 from .queue import Lane, start_queue
@@ -144,18 +145,11 @@ class NotebookSpawner(DockerSpawner):
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take up a server that ran before the hub was started again."""
         super().load_state(state)
-        self.last_failure = state.get("last_failure")
-        self.container.load_state(state.get("server") or {})
-        self.holds_storage = bool(self.container.id)
+        take_up(self, state)
 
     def get_state(self) -> dict[str, Any]:
         """What a hub that starts again must know; also why the last server ended."""
-        state: dict[str, Any] = super().get_state()
-        if self.object_id:
-            state["server"] = self.container.as_state()
-        if self.last_failure:
-            state["last_failure"] = self.last_failure
-        return state
+        return {**super().get_state(), **kept_state(self)}
 
     def clear_state(self) -> None:
         """Forget the server, but not why it ended."""

@@ -275,6 +275,17 @@ async def test_a_hub_that_restarts_is_waited_for(two: Two, browser: ClientSessio
     assert await request == "hub bari"
 
 
+async def test_a_pages_call_waits_for_its_own_hub(two: Two, browser: ClientSession) -> None:
+    """To a peer's hub, it comes from nobody: a page that was told so would give up."""
+    hub, url = two.edges["bari"].hub, f"{two.url('bari')}/hub/api/users/alice"
+    assert await who(browser, f"{two.url('bari')}/hub/home") == "hub bari"
+    await hub.stop()
+    request = asyncio.ensure_future(who(browser, url))
+    await asyncio.sleep(4)
+    await hub.start()
+    assert await request == "hub bari"
+
+
 async def test_the_servers_of_a_site_without_a_hub_go_on(two: Two, http: ClientSession) -> None:
     await two.run_server("bari", "alice")
     await two.edges["bari"].hub.stop()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jupyterhub.crypto import CryptKeeper
 from traitlets.config import Config
 
 from taccuino.engines import DockerEngineSpawner, NoStorage, PodmanSpawner, configure
@@ -44,6 +46,27 @@ async def test_never_started() -> None:
     assert spawner.notices() == []
     assert not spawner.cancel_start()
     spawner.server_event("ready", "")
+
+
+def test_a_hub_that_starts_again_knows_the_servers_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    user = SimpleNamespace(name="ada", url="/user/ada/", groups=[])
+    spawner = PodmanSpawner(user=user, hub=None, settings=Settings.parse({}))
+    keeper = CryptKeeper(keys=[b"k" * 32], n_threads=1)
+    monkeypatch.setattr(CryptKeeper, "instance", lambda: keeper)
+    spawner.object_id, spawner.api_token = "abc", "the server's token"
+    kept = json.loads(json.dumps(spawner.get_state()))
+    assert "the server's" not in str(kept)
+    spawner.api_token = ""
+    spawner.load_state(kept)
+    assert spawner.api_token == "the server's token"
+    keeper.keys = [b"o" * 32]
+    spawner.api_token = ""
+    spawner.load_state(kept)
+    assert spawner.api_token == ""
+    spawner.clear_state()
+    assert spawner.get_state() == {}
 
 
 def test_the_last_failure_outlives_the_server() -> None:
