@@ -82,6 +82,7 @@ class Visitor(threading.Thread):
         self._chance = random.Random(seed)
         self._seed = seed
         self._over = threading.Event()
+        self._comes_anew = threading.Event()
         self._socket: ClientConnection | None = None
         self._stack = contextlib.ExitStack()
         self._base = f"/user/{person.username}"
@@ -99,6 +100,15 @@ class Visitor(threading.Thread):
     def end(self) -> None:
         """Let them stop working."""
         self._over.set()
+
+    def come_anew(self) -> None:
+        """Let them stop their server and come back in another browser, where they belong."""
+        self._comes_anew.set()
+
+    @property
+    def arrives(self) -> bool:
+        """Whether they are not at work yet."""
+        return self.doing == "arriving" or self._comes_anew.is_set()
 
     @property
     def in_trouble(self) -> bool:
@@ -127,14 +137,22 @@ class Visitor(threading.Thread):
         try:
             self._arrive()
             while not self._over.is_set():
+                if self._comes_anew.is_set():
+                    self._arrive(anew=True)
                 self._step()
         except BaseException as error:  # noqa: BLE001 - it is the test's to raise
             self.fault = error
         finally:
             self._close()
 
-    def _arrive(self) -> None:
+    def _arrive(self, *, anew: bool = False) -> None:
+        self.doing = "arriving"
         try:
+            if anew:
+                self._stop_server()
+                person = self.person
+                self.person = Person(person.url, person.username, person.password)
+                self._comes_anew.clear()
             self.person.login()
             self._start()
             self._connect()
