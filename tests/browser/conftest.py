@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from support.browser import ARGUMENTS, chromium
+from support.browser import ARGUMENTS, chromium_apart
 
 expect.set_options(timeout=30_000)
 
@@ -18,8 +18,7 @@ expect.set_options(timeout=30_000)
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One for a module: while it lives, its event loop keeps asyncio's tests from theirs."""
-    program = chromium()
-    with sync_playwright() as playwright:
+    with chromium_apart() as program, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser
         browser.close()

@@ -25,6 +25,7 @@ from taccuino.edge import configure
 from taccuino.settings import Settings
 settings = Settings.parse(json.loads(os.environ["EDGE_SETTINGS"]))
 configure(c, settings)
+c.JupyterHub.proxy_class = "taccuino.edge.routes.RouteTable"
 c.JupyterHub.bind_url = settings.url
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.hub.port}"
 c.JupyterHub.authenticator_class = "dummy"

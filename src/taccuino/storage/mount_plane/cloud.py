@@ -136,7 +136,7 @@ class CloudMounts:
             )
             if found:
                 self._use(found)
-                await self._directories.forget_all()
+                await self._directories.take_up()
             what = "adopted" if found else "is gone"
             log.info("%s: rclone %d %s", self._slug, self._record.rclone.pid, what)
 

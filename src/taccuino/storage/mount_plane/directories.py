@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from taccuino.settings import Settings
 from taccuino.storage.mount_client import MountRequest
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _MOST_WARMED = 2000
 _WARMED_AT_ONCE = 8
+_LEADING_SECONDS = 0.5
+"""From the relay's first question whether the daemon lives until it leads listings there."""
 _LOOKERS = ThreadPoolExecutor(2 * _WARMED_AT_ONCE, thread_name_prefix="warm")
 """Of all users, and apart from the loop's own threads: they may wait for the storage."""
 
@@ -61,7 +64,7 @@ class Directories:
         self.listing_seconds = LISTING_SECONDS if self._watched else seconds
         self._watch = DirectoryWatch(seconds, self._ask, self._forget, self._answers)
         self._current = KeptCurrent(rclone, self._answers, self._relist)
-        self._warming: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         relay.feed.followers[self._slug] = self._changed
         relay.listings.followers[self._slug] = self._listed
 
@@ -73,11 +76,23 @@ class Directories:
         """Look after nothing any more."""
         self._current.stop()
         self._watch.stop()
-        for task in self._warming:
+        for task in self._tasks:
             task.cancel()
 
-    async def forget_all(self) -> None:
-        """Have rclone list everything again: nobody kept it true while there was no daemon."""
+    async def take_up(self) -> None:
+        """Have rclone list everything again: nobody kept it true while there was no daemon.
+
+        Twice, since what it lists before the relay leads that here is not watched either.
+        """
+        await self._forget_all()
+        self._later(self._forget_what_passed_by())
+
+    async def _forget_what_passed_by(self) -> None:
+        await self._relay.listings.led.wait()
+        await asyncio.sleep(_LEADING_SECONDS)
+        await self._forget_all()
+
+    async def _forget_all(self) -> None:
         if rclone := self._rclone():
             for part in await self._mounted_parts():
                 try:
@@ -98,9 +113,12 @@ class Directories:
         if found and self._answers():
             directory, page = found
             names = page.names(directory.prefix)[:_MOST_WARMED]
-            task = asyncio.create_task(self._warm(directory, names))
-            self._warming.add(task)
-            task.add_done_callback(self._warming.discard)
+            self._later(self._warm(directory, names))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _warm(self, directory: ListingTarget, names: list[str]) -> None:
         shown = [

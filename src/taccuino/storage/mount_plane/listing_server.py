@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
@@ -23,11 +24,13 @@ class ListingServer:
     """Hands listings on as they were signed, and tells what was answered.
 
     ``followers`` are called, by the user's slug, with the request's path and query and the
-    body of an answer that is a listing, before rclone has it.
+    body of an answer that is a listing, before rclone has it. ``led`` is set once the relay
+    leads listings here: until then it finds its own way, as while there is no daemon.
     """
 
     def __init__(self, socket: Path, questions: StorageQuestions) -> None:
         self.followers: dict[str, Callable[[str, bytes], None]] = {}
+        self.led = asyncio.Event()
         self._socket = socket
         self._questions = questions
         self._runner: web.AppRunner | None = None
@@ -35,7 +38,7 @@ class ListingServer:
     async def start(self) -> None:
         """Listen, also where an earlier daemon has left its socket."""
         app = web.Application()
-        app.router.add_get(ALIVE_PATH, _alive)
+        app.router.add_get(ALIVE_PATH, self._alive)
         app.router.add_get("/{bucket:.*}", self._list)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -72,6 +75,6 @@ class ListingServer:
         }
         return web.Response(status=status, headers=kept, body=body)
 
-
-async def _alive(_: web.Request) -> web.Response:
-    return web.Response(status=204)
+    async def _alive(self, _: web.Request) -> web.Response:
+        self.led.set()
+        return web.Response(status=204)

@@ -154,7 +154,7 @@ backend listings
     retries 2
     retry-on conn-failure empty-response
     timeout check 2s
-    server daemon unix@{directory}/listings.sock check inter 500ms downinter 500ms \
+    server daemon unix@{directory}/listings.sock check inter 500ms downinter 500ms rise 1 \
 observe layer4 error-limit 1 on-error mark-down
     server none unix@{directory}/names.sock backup
 
