@@ -157,8 +157,8 @@ def _drained(settings: Settings, report: Report) -> Iterator[None]:
 
 
 def _starting(settings: Settings) -> int:
-    """How many servers start; none if the hub does not say."""
-    answer = http_answer(settings, "/hub/ready")
+    """How many servers start; none if the hub does not say, also when it is asked again."""
+    answer = http_answer(settings, "/hub/ready") or http_answer(settings, "/hub/ready")
     try:
         return int(json.loads(answer[1])["starting"]) if answer else 0
     except (ValueError, KeyError, TypeError):  # a hub that is older than this
