@@ -15,14 +15,16 @@ from pathlib import Path
 
 __all__ = ["attached", "device_of"]
 
-_SET_FD = 0x4C00
-_CLEAR_FD = 0x4C01
-_SET_STATUS64 = 0x4C04
 _GET_STATUS64 = 0x4C05
+_CONFIGURE = 0x4C0A
+"""Since Linux 5.8: an image and its flags at once. Flags that are set afterwards have the
+kernel wait for a grace period, some 13 ms."""
 _CTL_GET_FREE = 0x4C82
 _AUTOCLEAR = 4
 _INFO = struct.Struct("=5Q4I64s64s32s2Q")
 """``struct loop_info64``: device, inode, ..., flags, ..., the file's name."""
+_CONFIGURATION = struct.Struct(f"=2I{_INFO.size}s8Q")
+"""``struct loop_config``: the image's descriptor, the block size (0: as it is), the info."""
 _NAME_LENGTH = 63
 _TRIES = 20
 
@@ -59,20 +61,16 @@ def attached(image: Path) -> Iterator[Path]:
             with Path("/dev/loop-control").open("r+b", buffering=0) as control:
                 path = Path(f"/dev/loop{fcntl.ioctl(control, _CTL_GET_FREE)}")
             device = stack.enter_context(path.open("r+b", buffering=0))
+            name = os.fsencode(image)[:_NAME_LENGTH]
+            info = _INFO.pack(*[0] * 8, _AUTOCLEAR, name, b"", b"", 0, 0)
+            wanted = _CONFIGURATION.pack(file.fileno(), 0, info, *[0] * 8)
             try:
-                fcntl.ioctl(device, _SET_FD, file.fileno())
+                fcntl.ioctl(device, _CONFIGURE, wanted)
             except OSError as error:
                 if error.errno != errno.EBUSY:  # else somebody else was faster
                     raise
                 stack.close()
                 continue
-            name = os.fsencode(image)[:_NAME_LENGTH]
-            info = _INFO.pack(*[0] * 8, _AUTOCLEAR, name, b"", b"", 0, 0)
-            try:
-                fcntl.ioctl(device, _SET_STATUS64, info)
-            except OSError:
-                fcntl.ioctl(device, _CLEAR_FD)
-                raise
             yield path
             return
     raise OSError(errno.EBUSY, "no loop device is free", str(image))
