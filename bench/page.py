@@ -210,7 +210,9 @@ def _plain_side(plain: PlainHub) -> _Side:
 
     def stop() -> None:
         plain.api("DELETE", "/users/plain/server")
-        while plain.api("GET", "/users/plain").json()["servers"]:
+        while (
+            plain.api("GET", "/users/plain").json().get("servers")
+        ):  # none before the first login
             time.sleep(0.2)
 
     return _Side(PLAIN, plain.url, enter, lambda page: page.keyboard.press("Enter"), stop)
