@@ -34,8 +34,7 @@ class ReadyHandler(BaseHandler):
         self.set_status(200 if report.ready else 503)
         self.set_header("Cache-Control", "no-store")
         starting = sum(
-            # Until there is a route to it, too.
-            spawner.pending == "spawn" or spawner._proxy_pending  # noqa: SLF001
+            spawner.pending == "spawn"
             for user in self.users.values()
             for spawner in user.spawners.values()
         )
