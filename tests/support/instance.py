@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -230,6 +231,9 @@ def free_port_block() -> int:
             with contextlib.ExitStack() as stack:
                 for offset in range(10):
                     stack.enter_context(socket.create_server(("", port + offset)))
+            # What was killed in the middle leaves its bridges, which are named after the port.
+            if any(name.startswith(f"tc-{port}-") for _, name in socket.if_nameindex()):
+                raise OSError(errno.EADDRINUSE, "bridges are left", str(port))  # noqa: TRY301
         except OSError:
             lock.close()
             continue
