@@ -17,8 +17,8 @@ from jupyterhub.singleuser.extension import (
 from tornado.web import HTTPError
 from traitlets import default
 
-from .files_gate import FilesGate
 from .hub_auth import HubAuth
+from .prefork import FilesGate
 
 __all__ = ["NotebookIdentityProvider", "NotebookServer"]
 

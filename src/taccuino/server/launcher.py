@@ -10,29 +10,24 @@ Where the hub gives it a `Link`, the server is *warm*: see `warm`.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from .contract import Contract
-from .files_gate import FilesGate, looks_at
 from .limits import memory_kills, size_in_words
 from .link import LINK_VARIABLE, Link
+from .prefork import NOTIFY_VARIABLE, Prefork, looks_at
 from .workarea import lay_out, make_runtime_directory, write_aws_config
 
 if TYPE_CHECKING:
     from .phases import Phases
 
 __all__ = ["LINK_VARIABLE", "NOTIFY_VARIABLE", "command", "main", "run"]
-
-NOTIFY_VARIABLE = "TACCUINO_NOTIFY_FD"
-"""A file descriptor to which Jupyter's extension writes a line once the server listens."""
 
 _STATIC_KEYS = (
     "AWS_ACCESS_KEY_ID",
@@ -66,23 +61,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(
-    arguments: Sequence[str],
-    link: Link | None = None,
-    start: Callable[[FilesGate], None] | None = None,
+    arguments: Sequence[str], link: Link | None = None, jupyter: Prefork | None = None
 ) -> int:
     """Run the notebook server with the identity that the environment tells.
 
-    With ``start``, what Jupyter needs is imported: a fork calls it with the command line's
-    options, and it waits for the user's files by itself. With ``link``, the files are waited
-    for and the phases told there.
+    With ``jupyter``, a process has imported what it needs: it is started, and waits for the
+    user's files by itself. With ``link``, the files are waited for and the phases told there.
     """
     contract = Contract(os.environ)
     words = command(contract, arguments)
-    if words[: len(_SINGLEUSER)] != _SINGLEUSER or looks_at(
-        contract.workarea, os.environ, arguments
+    if jupyter and (
+        words[: len(_SINGLEUSER)] != _SINGLEUSER
+        or looks_at(contract.workarea, os.environ, arguments)
     ):
-        start = None
-    if link and not start:
+        jupyter.end()
+        jupyter = None
+    if link and not jupyter:
         if not _take_files(link, contract.workarea):
             return _HUNG_UP
         contract = Contract(os.environ)
@@ -95,23 +89,21 @@ def run(
         if link:
             link.tell("failed", problem)
         return 1
-    gate = FilesGate() if link and start else None
-    if gate is None:
-        environment |= _lay_out(contract.workarea)
-    reader, writer = os.pipe()
-    environment[NOTIFY_VARIABLE] = str(writer)
-    child = _start(words, environment, writer, partial(start, gate) if start and gate else None)
-    os.close(writer)
+    if jupyter:
+        jupyter.start(words[len(_SINGLEUSER) :], environment)
+        child, notifications = jupyter.pid, jupyter.notifications
+    else:
+        child, notifications = _start(words, environment | _lay_out(contract.workarea))
     _forward_signals(child)
     phases = agent.serve(link) if contract.has_hub else None
-    if link and gate:
+    if link and jupyter:
         if not _take_files(link, contract.workarea):
             os.kill(child, signal.SIGKILL)
             return _HUNG_UP
         whole = agent.child_environment() | _lay_out(contract.workarea)
         new = {name: text for name, text in whole.items() if environment.get(name) != text}
-        gate.open(contract.workarea, new)
-    return _wait(child, reader, phases, contract)
+        jupyter.go_on(contract.workarea, new)
+    return _wait(child, notifications, phases, contract)
 
 
 def _take_files(link: Link, workarea: str) -> bool:
@@ -225,33 +217,21 @@ def _listen(family: socket.AddressFamily, address: str | tuple[str, int]) -> soc
     return listener
 
 
-def _start(
-    command_line: Sequence[str],
-    environment: Mapping[str, str],
-    keep: int,
-    start: Callable[[], None] | None,
-) -> int:
-    """Start the child, which inherits the descriptor ``keep``, and return its process id.
+def _start(command_line: Sequence[str], environment: Mapping[str, str]) -> tuple[int, BinaryIO]:
+    """Start the child: its process id, and what it says.
 
     No thread runs yet, so a plain fork is safe; importing ``subprocess`` would cost 15 ms.
     """
+    told, tell = os.pipe()
     child = os.fork()
     if child:
-        gc.enable()  # it is off in a process that imported for Jupyter
-        return child
+        os.close(tell)
+        return child, os.fdopen(told, "rb")
     try:
-        os.set_inheritable(keep, True)
-        if start is None:
-            _become(command_line, environment)
-        os.environ.clear()
-        os.environ.update(environment)
-        sys.argv[1:] = command_line[len(_SINGLEUSER) :]
-        start()
-        os._exit(0)
+        os.set_inheritable(tell, True)
+        _become(command_line, {**environment, NOTIFY_VARIABLE: str(tell)})
     except SystemExit as end:
-        os._exit(end.code if isinstance(end.code, int) else bool(end.code))
-    except BaseException:  # noqa: BLE001 - as the interpreter does at its top
-        sys.excepthook(*sys.exc_info())
+        os._exit(end.code if isinstance(end.code, int) else 1)
     finally:
         os._exit(1)
 
@@ -273,9 +253,11 @@ def _forward_signals(child: int) -> None:
         signal.signal(number, forward)
 
 
-def _wait(child: int, reader: int, phases: Phases | Link | None, contract: Contract) -> int:
+def _wait(
+    child: int, notifications: BinaryIO, phases: Phases | Link | None, contract: Contract
+) -> int:
     """Wait for readiness, then for the child; return its exit code as a shell would."""
-    with os.fdopen(reader, "rb") as notifications:
+    with notifications:
         # Ends without a line when Jupyter ends, or closes the descriptor, before it listens.
         ready = notifications.readline().strip() == b"ready"
     if ready and phases:

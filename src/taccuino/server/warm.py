@@ -1,9 +1,9 @@
 """A warm server: everything is imported, and then it waits to be somebody's.
 
-One process imports what a start needs, says so over the `Link`, and sleeps. When it is told who
-it is, it forks: the child becomes Jupyter without an import more, the parent the launcher and
-agent. Nothing of a user is there before; whatever is random is made anew after. The user's
-files are mounted meanwhile (`FilesGate`).
+Two processes wait: Jupyter, which has imported what a start needs (`Prefork`), and the launcher
+that it belongs to. The launcher says so over the `Link` and is told who it is to be. Nothing of
+a user is there before; whatever is random is made anew after. The user's files are mounted
+while Jupyter starts.
 """
 
 from __future__ import annotations
@@ -12,23 +12,21 @@ import contextlib
 import ctypes
 import gc
 import os
-import random
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from itertools import chain
 
 from . import launcher
 from .link import Link
+from .prefork import FilesGate, Prefork
 from .singleuser import import_ahead
 
-__all__ = ["import_what_a_start_needs", "main", "must_be_read_at_start"]
+__all__ = ["import_what_a_start_needs", "main", "must_be_read_at_start", "prepare_jupyter"]
 
 _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "LANG")
 """What the interpreter or the C library reads once."""
 _LATER = (
-    # Jupyter's
     "encodings.ascii",
     "jinja2.ext",
     "jupyter_core.migrate",
@@ -37,26 +35,25 @@ _LATER = (
     "taccuino.server.contents",
     "taccuino.server.kernels",
     "tornado.platform.asyncio",
-    # The launcher's
+)
+"""Modules that Jupyter imports in functions."""
+_LAUNCHERS = (
     "taccuino.server.agent",
     "taccuino.server.hub_client",
     "taccuino.server.phases",
     "taccuino.server.sources",
+    "threading",
 )
-"""Modules that are imported in functions."""
+"""Modules that the launcher imports in functions."""
 
 
 def main() -> int:
     """Wait in the pool, then be the launcher of the notebook server; its exit code."""
     path = os.environ.pop(launcher.LINK_VARIABLE)
-    server = import_ahead()
-    if server is not None:
-        import_what_a_start_needs()
-    # Nobody knows for how long it waits: what the imports left behind goes back.
-    gc.collect()
-    gc.freeze()  # the fork's pages stay shared
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+    _import(_LAUNCHERS)  # the memory of what both have is shared
+    jupyter = Prefork(prepare_jupyter)
+    imported = jupyter.imported()
+    _give_memory_back()
     link = Link(path)
     link.tell("warm")
     identity = link.identity()
@@ -64,12 +61,27 @@ def main() -> int:
         return 0
     before = dict(os.environ)
     os.environ.update(identity["environment"])
-    # What was fixed when this process began, in the pool.
-    random.seed()
-    time.tzset()
-    if server is None or must_be_read_at_start(before, os.environ):
+    if not imported or must_be_read_at_start(before, os.environ):
+        jupyter.end()
         return launcher.run(identity["arguments"], link)
-    return launcher.run(identity["arguments"], link, server.launch_with)
+    return launcher.run(identity["arguments"], link, jupyter)
+
+
+def prepare_jupyter() -> Callable[[FilesGate], None] | None:
+    """Import what a start needs; what starts the server, or `None` for the plain way."""
+    server = import_ahead()
+    if server is None:
+        return None
+    import_what_a_start_needs()
+    _give_memory_back()
+    return server.launch_with
+
+
+def _give_memory_back() -> None:
+    """Nobody knows for how long this process waits: what the imports left behind goes."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def must_be_read_at_start(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
@@ -98,7 +110,11 @@ def import_what_a_start_needs() -> None:
             with contextlib.suppress(Exception):  # an extension may raise anything
                 ExtensionPackage(name=name, enabled=True)
     services = [modules or () for modules in JUPYTER_SERVICE_HANDLERS.values()]
-    for name in (*chain.from_iterable(services), *_LATER):
+    _import((*chain.from_iterable(services), *_LATER))
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
         with contextlib.suppress(Exception):
             import_module(name)
 

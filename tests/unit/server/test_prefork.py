@@ -1,9 +1,10 @@
-"""Jupyter that starts before its user's files are there: the launcher's side, with a real fork."""
+"""Jupyter that waits in a process of its own, and starts before its user's files are there."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from hub_double import HubDouble
 
-from taccuino.server.files_gate import FilesGate, looks_at
+from taccuino.server.prefork import FilesGate, Prefork, looks_at
 
 SOURCE = Path(__file__).parents[3] / "src"
 # In Jupyter's place: what it sees as it starts, and at the gate.
@@ -23,6 +24,7 @@ PROGRAM = """
 import json, os, sys
 from taccuino.server import launcher
 from taccuino.server.link import Link
+from taccuino.server.prefork import Prefork
 
 def start(gate):
     keep = ("TACCUINO_BUCKET", "TACCUINO_WORKAREA_FAULTS", "AWS_REGION", "OIDC_SOCK", "SET_BY_JUPYTER")
@@ -33,10 +35,12 @@ def start(gate):
     print(json.dumps(seen()), flush=True)
     os.write(int(os.environ["TACCUINO_NOTIFY_FD"]), b"ready\\n")
 
+jupyter = Prefork(lambda: start)
+assert jupyter.imported()
 link = Link(sys.argv.pop())
 identity = link.identity()
 os.environ.update(identity["environment"])
-sys.exit(launcher.run(identity["arguments"], link, start))
+sys.exit(launcher.run(identity["arguments"], link, jupyter))
 """
 
 
@@ -56,23 +60,56 @@ def test_who_looks_at_the_files(
     assert looks_at("/workarea", environment, arguments) == does
 
 
+def waits(gate: FilesGate) -> None:
+    gate.wait()
+
+
 def test_who_waits_in_vain_ends() -> None:
-    gate = FilesGate()
-    child = os.fork()
-    if not child:
-        try:
-            gate.wait()
-        except SystemExit as end:
-            os._exit(40 + int(end.code or 0))
-        os._exit(0)
-    os.close(gate._reader)
-    os.close(gate._writer)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 41
+    jupyter = Prefork(lambda: waits)
+    assert jupyter.imported()
+    jupyter.start([], os.environ)
+    os.close(jupyter._orders)
+    assert jupyter.notifications.readline() == b""
+    assert os.waitstatus_to_exitcode(os.waitpid(jupyter.pid, 0)[1]) == 1
+
+
+def test_what_can_not_be_started_says_so() -> None:
+    jupyter = Prefork(lambda: None)
+    assert not jupyter.imported()
+    jupyter.end()
+
+
+def test_an_import_that_fails_is_no_jupyter(capfd: pytest.CaptureFixture[str]) -> None:
+    def prepare() -> None:
+        raise ImportError("nothing of that name")
+
+    jupyter = Prefork(prepare)
+    assert not jupyter.imported()
+    jupyter.end()
+    assert "nothing of that name" in capfd.readouterr().err
+
+
+def test_an_identity_of_any_size_arrives(capfd: pytest.CaptureFixture[str]) -> None:
+    def start(gate: FilesGate) -> None:
+        gate.wait()
+        print(len(os.environ["LONG"]), len(os.environ["LONGER"]), Path.cwd(), flush=True)
+
+    jupyter = Prefork(lambda: start)
+    assert jupyter.imported()
+    jupyter.start([], {"LONG": "x" * 300_000})
+    jupyter.go_on("/", {"LONGER": "y" * 400_000})
+    assert jupyter.notifications.readline() == b""
+    assert os.waitstatus_to_exitcode(os.waitpid(jupyter.pid, 0)[1]) == 0
+    assert capfd.readouterr().out == "300000 400000 /\n"
 
 
 def test_who_has_ended_before_is_no_error(tmp_path: Path) -> None:
-    gate = FilesGate()
-    gate.open(str(tmp_path), {"NAME": "x" * 100})
+    jupyter = Prefork(lambda: sys.exit)
+    assert jupyter.imported()
+    os.kill(jupyter.pid, signal.SIGKILL)
+    os.waitpid(jupyter.pid, 0)
+    jupyter.start([], {"NAME": "x" * 100})
+    jupyter.go_on(str(tmp_path), {})
 
 
 @contextmanager
