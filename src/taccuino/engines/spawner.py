@@ -289,7 +289,9 @@ class NotebookSpawner(DockerSpawner):
         if self._own_uids is None:
             path = self.settings.state_dir / "engine/uid-ranges.json"
             ranges = UidRanges(path, self.settings.engine.uid_base)
-            self._own_uids = await asyncio.to_thread(ranges.range_for, self.user.name)
+            name = self.user.name
+            known = ranges.known(name)
+            self._own_uids = known or await asyncio.to_thread(ranges.range_for, name)
         return self._own_uids
 
     def mapped_uids(self, uids: UidRange) -> UidRange | None:

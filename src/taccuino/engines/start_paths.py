@@ -43,9 +43,7 @@ async def start_warm(
     warm.link.on_phase = spawner.server_event
     ids = ServerIds(warm.uids.uid, own.uid)
     attaching = asyncio.ensure_future(spawner.attach(ids, progress, warm.place.name))
-    checking = asyncio.ensure_future(spawner.warm_pool().check_image(warm))
-    naming = asyncio.ensure_future(_name(spawner))
-    tasks: set[asyncio.Future[Any]] = {attaching, checking, naming}
+    tasks: set[asyncio.Future[Any]] = {attaching}
     completing: asyncio.Future[tuple[str, ...]] | None = None
     try:
         spec = spawner.container_spec(None)
@@ -55,9 +53,11 @@ async def start_warm(
         # Jupyter starts while the files are mounted, which take no longer.
         await warm.link.become(spec.environment, spec.command)
         await attaching
-        await checking
         progress.enter("container", "A container that was waiting becomes yours")
         await warm.link.go_on(spawner.get_env())
+        # While the files are mounted and Jupyter starts, the engine would be in their way.
+        settling = asyncio.ensure_future(_settle(spawner, warm))
+        tasks.add(settling)
         expected = spawner.attachment.expected
         if not expected:
             completing = asyncio.ensure_future(SharedStorage.complete(spawner.attachment))
@@ -71,7 +71,7 @@ async def start_warm(
         if completing:
             for fault in await completing:
                 progress.notice(fault)
-        await naming
+        await settling
     finally:
         warm.link.on_phase = None
         warm.link.close()
@@ -84,8 +84,9 @@ async def start_warm(
     return f"http://{container.ip}:{spawner.port}"
 
 
-async def _name(spawner: NotebookSpawner) -> None:
-    """Let operators see whose the container is."""
+async def _settle(spawner: NotebookSpawner, warm: WarmServer) -> None:
+    """See that the image is what is offered, and let operators see whose the container is."""
+    await spawner.warm_pool().check_image(warm)
     try:
         await spawner.container.rename(spawner.object_name)
     except EngineError as error:

@@ -12,7 +12,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from .errors import EngineError
 
@@ -43,7 +43,12 @@ class UidRange:
 
 
 class UidRanges:
-    """The ranges given out so far, in a JSON file (``{"alice": 0, "bob": 1}``)."""
+    """The ranges given out so far, in a JSON file (``{"alice": 0, "bob": 1}``).
+
+    A range that was given out is never another's: it is read once.
+    """
+
+    _read_before: ClassVar[dict[tuple[Path, str], UidRange]] = {}
 
     def __init__(self, path: Path, base: int) -> None:
         self._path = path
@@ -57,15 +62,24 @@ class UidRanges:
         EngineError
             If the file can't be read or written, or no uid is left below 2**32.
         """
+        return self.known(username) or self._given(username)
+
+    def known(self, username: str) -> UidRange | None:
+        """The user's range without a look at the file; nothing if it was not read before."""
+        return self._read_before.get((self._path, username))
+
+    def _given(self, username: str) -> UidRange:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.with_suffix(".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                return self._range_for(username)
+                found = self._range_for(username)
         except OSError as error:
             raise EngineError(
                 f"{self._path}: {error.strerror}; mend the file's mode"
             ) from error
+        self._read_before[self._path, username] = found
+        return found
 
     def _range_for(self, username: str) -> UidRange:
         ranges = self._read()
