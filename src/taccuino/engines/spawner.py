@@ -48,7 +48,6 @@ from .warm import Claim
 __all__ = ["NotebookSpawner"]
 
 _RECONNECT_SECONDS = 15.0
-_ROUTED_SECONDS = 1.0
 _SERVER_PHASES = {"booting": "Your container is up", "jupyter": "Jupyter is loading"}
 
 
@@ -289,9 +288,7 @@ class NotebookSpawner(DockerSpawner):
         if self._own_uids is None:
             path = self.settings.state_dir / "engine/uid-ranges.json"
             ranges = UidRanges(path, self.settings.engine.uid_base)
-            name = self.user.name
-            known = ranges.known(name)
-            self._own_uids = known or await asyncio.to_thread(ranges.range_for, name)
+            self._own_uids = await ranges.range_soon(self.user.name)
         return self._own_uids
 
     def mapped_uids(self, uids: UidRange) -> UidRange | None:
@@ -427,7 +424,7 @@ class NotebookSpawner(DockerSpawner):
     def died_alone(self) -> None:
         """A running server's process ended: tell the hub now, not at its next look."""
         if self._starting is None and not self._stopping and not self._spawn_pending:
-            self._in_background(self.poll_and_notify())
+            self.in_background(self.poll_and_notify())
 
     async def stop(self, now: bool = False) -> None:
         """Stop the server, then upload and unmount, then remove what it had."""
@@ -463,7 +460,7 @@ class NotebookSpawner(DockerSpawner):
         await self._remove_container()
         if not keep_storage:
             self.holds_storage = False
-            self._in_background(self._detach())
+            self.in_background(self._detach())
 
     async def _remove_container(self) -> None:
         try:
@@ -473,22 +470,11 @@ class NotebookSpawner(DockerSpawner):
         self._server_container = None
         self.object_id = ""
 
-    def _in_background(self, work: Coroutine[Any, Any, Any]) -> None:
+    def in_background(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Let it go on by itself."""
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    def complete_storage(self) -> None:
-        """Attach what the server was not made to wait for; its pages tell of any fault."""
-
-        async def complete() -> None:
-            # First of all the user's way to the server, which takes the hub some milliseconds.
-            if self._spawn_future is not None:
-                await asyncio.wait({self._spawn_future}, timeout=_ROUTED_SECONDS)
-            for fault in await SharedStorage.complete(self.attachment):
-                self.log.warning("%s: %s", self._log_name, fault)
-
-        self._in_background(complete())
 
     def notices(self) -> list[dict[str, str]]:
         """What the user should be told while the server runs."""

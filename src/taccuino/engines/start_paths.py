@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["start_cold", "start_warm"]
 
+_ROUTED_SECONDS = 1.0
 _WARM_SECONDS = 15.0
 """A server that waited becomes ready in a tenth of a second; later than this, it hangs."""
 
@@ -56,8 +57,8 @@ async def start_warm(
         progress.enter("container", "A container that was waiting becomes yours")
         await warm.link.go_on(spawner.get_env())
         # While the files are mounted and Jupyter starts, the engine would be in their way.
-        settling = asyncio.ensure_future(_settle(spawner, warm))
-        tasks.add(settling)
+        checking = asyncio.ensure_future(spawner.warm_pool().check_image(warm))
+        tasks.add(checking)
         expected = spawner.attachment.expected
         if not expected:
             completing = asyncio.ensure_future(SharedStorage.complete(spawner.attachment))
@@ -71,26 +72,38 @@ async def start_warm(
         if completing:
             for fault in await completing:
                 progress.notice(fault)
-        await settling
+        await checking
     finally:
         warm.link.on_phase = None
         warm.link.close()
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    if expected:
-        spawner.complete_storage()
+    spawner.in_background(_after_start(spawner, complete=expected))
     progress.enter("ready")
     return f"http://{container.ip}:{spawner.port}"
 
 
-async def _settle(spawner: NotebookSpawner, warm: WarmServer) -> None:
-    """See that the image is what is offered, and let operators see whose the container is."""
-    await spawner.warm_pool().check_image(warm)
+async def _after_start(spawner: NotebookSpawner, *, complete: bool) -> None:
+    """Do what the server was not made to wait for; its pages tell of any fault."""
+    # First of all the user's way to the server, which takes the hub some milliseconds.
+    if spawner._spawn_future is not None:  # noqa: SLF001
+        await asyncio.wait({spawner._spawn_future}, timeout=_ROUTED_SECONDS)  # noqa: SLF001
+    naming = asyncio.ensure_future(_name(spawner))
+    if complete:
+        for fault in await SharedStorage.complete(spawner.attachment):
+            spawner.log.warning("%s: %s", spawner.object_name, fault)
+    await naming
+
+
+async def _name(spawner: NotebookSpawner) -> None:
+    """Let operators see whose the container is."""
+    container = spawner.container
     try:
-        await spawner.container.rename(spawner.object_name)
+        if container.id:
+            await container.rename(spawner.object_name)
     except EngineError as error:
-        spawner.log.warning("%s keeps its first name: %s", spawner.container.name, error)
+        spawner.log.warning("%s keeps its first name: %s", container.name, error)
 
 
 async def start_cold(

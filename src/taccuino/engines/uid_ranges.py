@@ -7,6 +7,7 @@ never given to another user: files on the node keep their owner.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -62,10 +63,15 @@ class UidRanges:
         EngineError
             If the file can't be read or written, or no uid is left below 2**32.
         """
-        return self.known(username) or self._given(username)
+        return self._known(username) or self._given(username)
 
-    def known(self, username: str) -> UidRange | None:
-        """The user's range without a look at the file; nothing if it was not read before."""
+    async def range_soon(self, username: str) -> UidRange:
+        """The same, without keeping an event loop waiting for the file."""
+        if known := self._known(username):
+            return known
+        return await asyncio.to_thread(self._given, username)
+
+    def _known(self, username: str) -> UidRange | None:
         return self._read_before.get((self._path, username))
 
     def _given(self, username: str) -> UidRange:
