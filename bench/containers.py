@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +24,28 @@ class Usage:
         return Usage(self.cpu - other.cpu, self.pss - other.pss)
 
 
-def usage(engine: docker.APIClient) -> dict[tuple[str, str], Usage]:
-    """Of every container that runs, by its id and name."""
+def usage(engine: docker.APIClient) -> dict[str, Usage]:
+    """Of every container that runs, by its id."""
     found = {}
     for item in engine.containers():
         with contextlib.suppress(docker.errors.NotFound, psutil.NoSuchProcess, OSError):
             pid = engine.inspect_container(item["Id"])["State"]["Pid"]
-            found[item["Id"], item["Names"][0].strip("/")] = Usage(cpu_seconds(pid), pss(pid))
+            found[item["Id"]] = Usage(cpu_seconds(pid), pss(pid))
     return found
+
+
+def called(engine: docker.APIClient, word: str, patience: float = 0.0) -> set[str]:
+    """The ids of the containers with this word in their names, once there are any.
+
+    ``patience`` is for how many seconds none is waited for: a server that came out of the pool
+    is named after its user when that one is there already.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        found = {item["Id"] for item in engine.containers() if word in item["Names"][0]}
+        if found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
 
 
 def cpu_seconds(pid: int) -> float:

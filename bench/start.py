@@ -26,7 +26,7 @@ from support.people import make_people
 from support.person import Person
 
 from .burst import Burst, burst
-from .containers import Usage, usage
+from .containers import Usage, called, usage
 from .plain_hub import PlainHub, plain_hub
 from .report import Bar, Report
 
@@ -58,10 +58,10 @@ class Side:
         if refused is not None:
             raise AssertionError(f"{self.name}: {refused.status_code} {refused.text[:200]}")
         hub = sum(self.hub.cpu_times()[:2]) - hub
-        mine = {key: one for key, one in usage(self.engine).items() if self.users[0] in key[1]}
+        after = usage(self.engine)
+        mine = {one: after[one] for one in called(self.engine, self.users[0], patience=5)}
         # A container that was there before, by another name, has had its start by then.
-        earlier = {identity: one for (identity, _), one in before.items()}
-        spent = sum((one - earlier.get(key[0], Usage())).cpu for key, one in mine.items())
+        spent = sum((one - before.get(key, Usage())).cpu for key, one in mine.items())
         name = f"{self.name}{kind}"
         report.add(f"{name}: ready", seconds)
         report.add(f"{name}: CPU of the server", spent)
@@ -109,9 +109,9 @@ def run(rounds: int) -> Report:
                 for side in sides:
                     _wait_for_the_pool(instance, 2)
                     side.one(report)
-            for (_, name), one in usage(engine).items():
-                if "-warm-" in name:
-                    report.add("taccuino: memory of a warm server", one.pss, "MB")
+            there = usage(engine)
+            for waiting in called(engine, "-warm-"):
+                report.add("taccuino: memory of a warm server", there[waiting].pss, "MB")
             first = ours.crowd(max(CROWDS))
             report.add(f"taccuino: {max(CROWDS)} first starts at once, slowest", first.slowest)
             crowds = {}

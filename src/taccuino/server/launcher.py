@@ -1,8 +1,8 @@
 """``taccuino-server``: the entry point of an image. It starts Jupyter and stays as the agent.
 
-Jupyter is started first and everything else afterwards, while Jupyter imports; the sockets are
-bound before, so a client that is early waits in their queue. The launcher's exit code is
-Jupyter's, signals are passed on, and the hub is told each phase.
+Jupyter is started first. The agent's sockets are bound before, and served from the first client
+on: until then nothing is imported for it. The launcher's exit code is Jupyter's, signals are
+passed on, and the hub is told each phase.
 
 Where the hub gives it a `Link`, the server is *warm*: see `warm`.
 """
@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from .contract import Contract
@@ -25,6 +27,7 @@ from .prefork import NOTIFY_VARIABLE, Prefork, looks_at
 from .workarea import lay_out, make_runtime_directory, write_aws_config
 
 if TYPE_CHECKING:
+    from .hub_client import HubClient
     from .phases import Phases
 
 __all__ = ["LINK_VARIABLE", "NOTIFY_VARIABLE", "command", "main", "run"]
@@ -186,27 +189,48 @@ class _Agent:
         }
 
     def serve(self, link: Link | None) -> Phases | Link:
-        """Start the threads. Imported here, while Jupyter starts: it costs 40 ms."""
-        from threading import Thread
-
-        from .agent import CredentialsEndpoint, OidcAgent
-        from .hub_client import HubClient
-        from .phases import Phases
-        from .sources import CredentialSource, TokenSource
-
-        contract = self._contract
-        hub = HubClient(contract.hub_api_url, contract.hub_token)
-        phases = link or Phases(hub, contract.server_name, _say)
-        phases.tell("booting")
-        agent = OidcAgent(contract.profile, TokenSource(hub))
-        credentials = CredentialsEndpoint(self._endpoint, self._token, CredentialSource(hub))
-        for serve, arguments, name in (
-            (agent.serve, (self._oidc_socket,), "oidc-agent"),
-            (credentials.serve_forever, (), "credentials-endpoint"),
+        """Serve in threads who asks; what tells the hub of the start."""
+        for serve, listener in (
+            (self._serve_tokens, self._oidc_socket),
+            (self._serve_credentials, self._endpoint),
         ):
-            Thread(target=serve, args=arguments, name=name, daemon=True).start()
+            Thread(target=_serve_when_asked, args=(listener, serve), daemon=True).start()
+        phases = link or self._phases()
+        phases.tell("booting")
         phases.tell("jupyter")
         return phases
+
+    def _phases(self) -> Phases:
+        from .phases import Phases
+
+        return Phases(self._hub(), self._contract.server_name, _say)
+
+    def _serve_tokens(self) -> None:
+        from .agent import OidcAgent
+        from .sources import TokenSource
+
+        OidcAgent(self._contract.profile, TokenSource(self._hub())).serve(self._oidc_socket)
+
+    def _serve_credentials(self) -> None:
+        from .agent import CredentialsEndpoint
+        from .sources import CredentialSource
+
+        credentials = CredentialSource(self._hub())
+        CredentialsEndpoint(self._endpoint, self._token, credentials).serve_forever()
+
+    def _hub(self) -> HubClient:
+        from .hub_client import HubClient
+
+        return HubClient(self._contract.hub_api_url, self._contract.hub_token)
+
+
+def _serve_when_asked(listener: socket.socket, serve: Callable[[], None]) -> None:
+    """Begin to serve when the first client comes, who waits in the listener's queue.
+
+    What it takes would cost each start 40 ms of imports, and each server 3 MB for good.
+    """
+    select.select([listener], [], [])
+    serve()
 
 
 def _listen(family: socket.AddressFamily, address: str | tuple[str, int]) -> socket.socket:

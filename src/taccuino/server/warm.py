@@ -13,7 +13,7 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from itertools import chain
 
@@ -37,20 +37,11 @@ _LATER = (
     "tornado.platform.asyncio",
 )
 """Modules that Jupyter imports in functions."""
-_LAUNCHERS = (
-    "taccuino.server.agent",
-    "taccuino.server.hub_client",
-    "taccuino.server.phases",
-    "taccuino.server.sources",
-    "threading",
-)
-"""Modules that the launcher imports in functions."""
 
 
 def main() -> int:
     """Wait in the pool, then be the launcher of the notebook server; its exit code."""
     path = os.environ.pop(launcher.LINK_VARIABLE)
-    _import(_LAUNCHERS)  # the memory of what both have is shared
     jupyter = Prefork(prepare_jupyter)
     imported = jupyter.imported()
     _give_memory_back()
@@ -110,11 +101,7 @@ def import_what_a_start_needs() -> None:
             with contextlib.suppress(Exception):  # an extension may raise anything
                 ExtensionPackage(name=name, enabled=True)
     services = [modules or () for modules in JUPYTER_SERVICE_HANDLERS.values()]
-    _import((*chain.from_iterable(services), *_LATER))
-
-
-def _import(names: Iterable[str]) -> None:
-    for name in names:
+    for name in (*chain.from_iterable(services), *_LATER):
         with contextlib.suppress(Exception):
             import_module(name)
 
