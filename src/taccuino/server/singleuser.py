@@ -43,8 +43,8 @@ DEFERRED: Mapping[str, Mapping[str, Any]] = {
     "jupyterhub.roles": {},
     "sqlalchemy": {},
     "sqlalchemy.exc": {"SQLAlchemyError": type("SQLAlchemyError", (Exception,), {})},
-    # Used once the server listens.
-    "jupyterhub.httpclient": _functions("jupyterhub.httpclient", "fetch"),
+    # Used once the server listens, and then ours.
+    "jupyterhub.httpclient": _functions("taccuino.server.hub_fetch", "fetch"),
     "aiohttp": {},
     # Used when somebody comes who is not logged in.
     "unittest.mock": {},

@@ -33,6 +33,7 @@ _LATER = (
     "jupyter_server.view.handlers",
     "notebook_shim.shim",
     "taccuino.server.contents",
+    "taccuino.server.hub_fetch",
     "taccuino.server.kernels",
     "tornado.platform.asyncio",
 )

@@ -19,6 +19,9 @@ from .sites import MovedLoginPage, PlacedCallback
 __all__ = ["HubAuthenticator", "OffersFirst"]
 
 
+_SOON_SECONDS = 0.25
+"""Loading the page of a start takes a browser as long."""
+
 _beginning = asyncio.Lock()
 
 
@@ -72,6 +75,15 @@ class RoomFirst:
 
 class StartPage(RoomFirst, SpawnHandler):
     """The page with the server options, and links that start a server."""
+
+    async def spawn_single_user(
+        self, user: Any, server_name: str = "", display_name: str = "", options: Any = None
+    ) -> None:
+        """Start a server; one that waited is ready before the page of its start is."""
+        await super().spawn_single_user(user, server_name, display_name, options)
+        starting = user.spawners[server_name]._spawn_future  # noqa: SLF001
+        if starting is not None:
+            await asyncio.wait({starting}, timeout=_SOON_SECONDS)
 
 
 class ServerHandler(RoomFirst, UserServerAPIHandler):
