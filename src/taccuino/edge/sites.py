@@ -57,6 +57,12 @@ _NO_JUDGE = (
     '\'{"status": 503, "message": "This site does not know the token, and another site can not '
     'be reached. Try again later.", "reason": "site_unavailable"}\''
 )
+_NO_SERVER = (
+    "http-response return status 503 content-type application/json hdr Retry-After 3 string "
+    '\'{"status": 503, "message": "The notebook server can not be reached: it was stopped, or '
+    'its site is away. Nothing was changed.", "reason": "server_unreachable"}\''
+)
+"""What a hub answers with 403, as it knows nothing of the XSRF cookie of a server's page."""
 _HELD_ATTEMPTS = 6
 """Attempts, one each 0.5 s, until a request for this site's hub is taken to a peer."""
 
@@ -197,7 +203,10 @@ def hub_servers(settings: Settings, hub: str, secret: str) -> list[str]:
 
 
 def site_cookies(settings: Settings) -> list[str]:
-    """Rules of a backend that tell the browser which site's hub answered, and for which."""
+    """Rules of a backend whose hub may stand in for another's, or for a server.
+
+    They tell the browser which site's hub answered, and for which.
+    """
     secure = "; Secure" if settings.url.startswith("https:") else ""
     ends = f"HttpOnly; SameSite=Lax{secure}"
     here = f'"{SITE_COOKIE}={settings.site}; Path=/; {ends}"'
@@ -206,6 +215,11 @@ def site_cookies(settings: Settings) -> list[str]:
         "http-request set-var(txn.program) bool(true) if { req.hdr(authorization) -m found }",
         "acl program var(txn.program) -m bool",
         "acl answered_here srv_name here",
+        (
+            "http-request set-var(txn.changes) bool(true) "
+            "if { path_beg /user/ } !{ method GET HEAD OPTIONS }"
+        ),
+        f"{_NO_SERVER} if answered_here {{ var(txn.changes) -m bool }} {{ status 403 }}",
         f"acl names_site res.cook({SITE_COOKIE}) -m found",
         f"acl at_home var(txn.sticky) -m str {settings.site}",
     ]

@@ -58,7 +58,8 @@ class Upstream:
             "path": request.raw_path,
             "headers": [[key.lower(), value] for key, value in request.headers.items()],
         }
-        return web.json_response(received, headers={"Server": "secret/1.0"})
+        status = 403 if request.path.endswith("/refused") else 200
+        return web.json_response(received, status=status, headers={"Server": "secret/1.0"})
 
     async def _large(self, request: web.Request) -> web.Response:
         media = request.query["type"]

@@ -39,6 +39,8 @@ class Hub(Upstream):
             return web.json_response({"name": f"no, says {self.name}"}, status=403)
         if request.path == "/hub/ready":
             return web.Response(status=200 if self.healthy else 503)
+        if request.path.startswith("/user/") and request.method != "GET":
+            return web.Response(status=403, text="XSRF cookie does not match")
         if request.path.startswith("/hub/api/") and token and self.name not in token:
             return web.json_response({"name": self.name}, status=403)
         return await super()._tell(request)
@@ -241,6 +243,24 @@ async def test_a_server_that_is_gone_is_told_of_by_the_hub_that_one_is_at(
         assert answer.status == 503, "what is no reading is not repeated"
     async with http.get(f"{two.url('bari')}/user/alice/lab") as answer:
         assert answer.status == 503
+
+
+async def test_what_a_page_saves_while_its_site_is_away_is_not_forbidden(
+    two: Two, http: ClientSession
+) -> None:
+    """The hub that stands in knows nothing of the server's XSRF cookie, and says 403."""
+    await two.run_server("bari", "alice")
+    await stop_all(two.edges["bari"])
+    await asyncio.sleep(1.5)
+    for user in ("alice", "nobody"):
+        url = f"{two.url('cnaf')}/user/{user}/api/contents/file"
+        async with http.post(url, data=b"x") as answer:
+            assert answer.status == 503
+            assert answer.headers["Retry-After"]
+            assert (await answer.json())["reason"] == "server_unreachable"
+    await two.run_server("cnaf", "bruno")
+    async with http.post(f"{two.url('cnaf')}/user/bruno/refused") as answer:
+        assert answer.status == 403, "a server's own refusal is its own"
 
 
 async def test_a_login_ends_at_the_hub_where_it_began(two: Two, browser: ClientSession) -> None:
