@@ -45,10 +45,16 @@ def cut(instance: Instance) -> Iterator[None]:
 
 
 def containers(instance: Instance, *people: Person) -> set[str]:
-    """The ids of these people's containers that run."""
-    lines = instance.podman("ps", "--no-trunc", "--format", "{{.ID}} {{.Names}}").splitlines()
-    owned = [line.split() for line in lines]
-    return {id_ for id_, name in owned if any(one.username in name for one in people)}
+    """The ids of these people's containers, which run and are about to be called after them."""
+    deadline = time.monotonic() + 10
+    while True:
+        form = "{{.ID}} {{.Names}}"
+        lines = instance.podman("ps", "--no-trunc", "--format", form).splitlines()
+        owned = [line.split() for line in lines]
+        found = {id_ for id_, name in owned if any(one.username in name for one in people)}
+        if len(found) == len(people) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
 
 
 @contextmanager

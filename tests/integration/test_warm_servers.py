@@ -54,8 +54,12 @@ class Pool:
         until(full, "the pool is not filled")
 
     def of(self, username: str) -> Any:
+        """A user's container, which gets their name when they are there already."""
         name = f"taccuino-{self.instance.settings.port}-{username}"
-        return self.engine.containers.get(name)
+        return until(lambda: self._called(name), f"no container is called {name}")
+
+    def _called(self, name: str) -> Any:
+        return next((one for one in self.engine.containers.list() if one.name == name), None)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +130,7 @@ print(json.dumps({{
     assert seen["line"] == []
     assert "No commits yet" in seen["git"]
     assert seen["token"] == 2
-    # Jupyter is a fork of what waited, and no new program.
+    # The launcher and Jupyter are those that waited, and no new programs.
     assert seen["processes"] == "2\n"
     alice.stop()
     pool.wait_full()
@@ -193,19 +197,20 @@ def test_one_that_hangs_is_given_up_and_the_user_has_a_server(
 ) -> None:
     """Its processes are stopped, so it takes the claim and says nothing, and then it dies."""
     failed = pool.metric('taccuino_warm_claims_total{result="failed"}')
+    claims = pool.metric('taccuino_warm_claims_total{result="claimed"}')
     containers = pool.containers
     for one in containers:
         pid = one.attrs["State"]["Pid"]
         for process in (pid, *_children(pid)):
             os.kill(process, signal.SIGSTOP)
     assert alice.api("POST", "/users/alice/server", json={}).status_code == 202
-    claimed = until(
-        lambda: [one for one in containers if one.id not in {c.id for c in pool.containers}],
+    until(
+        lambda: pool.metric('taccuino_warm_claims_total{result="claimed"}') > claims,
         "none was claimed",
     )
+    time.sleep(0.5)  # it is told who it is
     for one in containers:
         os.kill(one.attrs["State"]["Pid"], signal.SIGKILL)
-    assert claimed
     assert list(alice.progress())[-1].get("ready")
     assert pool.metric('taccuino_warm_claims_total{result="failed"}') == failed + 1
     with Notebook(alice) as notebook:

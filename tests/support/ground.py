@@ -139,10 +139,17 @@ class Ground:
 
     @property
     def container(self) -> str:
-        """The name of the person's container, which runs."""
+        """The name of the person's container, which runs and is about to be called so."""
         own = f"label=taccuino.instance={self.instance.state_dir}"
-        names = self.instance.podman("ps", "--format", "{{.Names}}", "--filter", own).split()
-        return next(name for name in names if self.slug in name)
+        command = ("ps", "--format", "{{.Names}}", "--filter", own)
+        return until(
+            lambda: next(
+                (name for name in self.instance.podman(*command).split() if self.slug in name),
+                "",
+            ),
+            20,
+            lambda: f"no container is called after {self.slug}",
+        )
 
     def start_server(self) -> None:
         """Return when a program in the container can work in the object storage."""

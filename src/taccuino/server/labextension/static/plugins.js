@@ -2,6 +2,7 @@
 
 import { Banner, Notifications } from './notices.js';
 import { sharing } from './sharing.js';
+import { splash } from './splash.js';
 import { StorageStatus } from './storage.js';
 import { styles } from './styles.js';
 
@@ -54,7 +55,8 @@ export async function plugins(load) {
         void app.restored.then(() => follow(lab.ask, show));
       }
     },
-    sharing(lab)
+    sharing(lab),
+    ...splash(lab)
   ];
 }
 

@@ -1,6 +1,14 @@
 /* In JupyterLab's own colours, so that every theme of its fits. */
 
 export const styles = `
+.taccuino-splash {
+  display: flex;
+  align-items: center;
+  justify-content: center;
+  font: 16px system-ui, sans-serif;
+  color: #616161;
+}
+.taccuino-splash.dark { color: #bdbdbd; }
 .taccuino-line {
   display: flex;
   gap: 6px;
