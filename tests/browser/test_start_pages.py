@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import threading
+import time
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -52,17 +53,62 @@ def test_a_start_that_waits_shows_its_place(page: Page, instance: Instance) -> N
 
     page.route("**/server/progress*", tell)
     page.goto(f"{instance.url}/hub/spawn")
-    page.click("#start")
-    expect(page.locator("#start-title")).to_have_text("You are number 7 in the queue")
-    expect(page.locator("#start-lead")).to_contain_text("one after the other")
-    expect(page.locator(".tc-step[data-state=waiting]")).to_have_count(4)
-    if folder := os.environ.get("TACCUINO_SCREENSHOTS"):
-        page.screenshot(path=f"{folder}/start-queue.png")
-    told[:] = [{"progress": 10, "phase": "storage", "message": "Preparing your storage"}]
-    expect(page.locator("#start-title")).to_have_text("Your server is starting")
-    expect(page.locator(".tc-step[data-state=now]")).to_have_attribute("data-phase", "storage")
-    page.click("#stop-server-btn")
+    with instance.hanging("mount-plane"):  # there would be no page of a start else
+        page.click("#start")
+        expect(page.locator("#start-title")).to_have_text("You are number 7 in the queue")
+        expect(page.locator("#start-lead")).to_contain_text("one after the other")
+        expect(page.locator(".tc-step[data-state=waiting]")).to_have_count(4)
+        if folder := os.environ.get("TACCUINO_SCREENSHOTS"):
+            page.screenshot(path=f"{folder}/start-queue.png")
+        told[:] = [{"progress": 10, "phase": "storage", "message": "Preparing your storage"}]
+        expect(page.locator("#start-title")).to_have_text("Your server is starting")
+        now = page.locator(".tc-step[data-state=now]")
+        expect(now).to_have_attribute("data-phase", "storage")
+        page.click("#stop-server-btn")
     page.wait_for_url(re.compile("/hub/home"))
+    person.stop()
+
+
+def test_a_server_that_waited_is_there_without_a_page_of_its_start(
+    page: Page, instance: Instance
+) -> None:
+    person = instance.person("bruno")
+    person.stop()
+    enter(page, person)
+    seen: list[str] = []
+    page.on("framenavigated", lambda frame: seen.append(frame.url))
+    deadline = time.monotonic() + 60
+    while "/user/bruno/lab" not in "".join(seen) or any("/spawn-pending/" in u for u in seen):
+        assert time.monotonic() < deadline, seen  # the pool may have to be filled first
+        person.stop()
+        time.sleep(3)
+        seen.clear()
+        page.goto(f"{instance.url}/hub/spawn?image=base&cpu=1&memory=1G&interface=lab")
+        page.wait_for_url(re.compile("/user/bruno/lab"), wait_until="commit")
+    person.stop()
+
+
+def test_a_lab_that_takes_long_to_load_says_so(page: Page, instance: Instance) -> None:
+    """What covers JupyterLab offers a way out after 12 s, and is gone once all is there."""
+    person = instance.person("bruno")
+    person.stop()
+    assert person.start(interface="lab")[-1].get("ready")
+    enter(page, person)
+    held: list[Route] = []
+    hold = re.compile("/lab/api/workspaces/")
+    page.route(hold, lambda route: held.append(route))
+    page.goto(f"{instance.url}/user/bruno/lab", wait_until="commit")
+    cover = page.locator("#jupyterlab-splash")
+    expect(cover).to_have_text("Loading JupyterLab …")
+    expect(page.locator(".jp-Dialog")).to_contain_text("JupyterLab takes long to load")
+    page.click(".jp-Dialog .jp-mod-reject")
+    expect(page.locator(".jp-Dialog")).to_have_count(0)
+    expect(cover).to_be_visible()
+    for route in held:
+        route.continue_()
+    page.unroute(hold)
+    expect(cover).to_have_count(0)
+    expect(page.locator(".jp-DirListing-item").first).to_be_visible()
     person.stop()
 
 

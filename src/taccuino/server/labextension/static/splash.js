@@ -74,14 +74,15 @@ class Splash {
       buttons: [
         Dialog.cancelButton({ label: 'Keep waiting' }),
         Dialog.warnButton({ label: 'Clear the workspace' })
-      ]
+      ],
+      defaultButton: 0
     });
     try {
       const { button } = await this.dialog.launch();
       if (button.accept && app.commands.hasCommand(RESET)) {
         await app.commands.execute(RESET);
       }
-    } catch {
+    } catch (error) {
       return; // it was disposed of: all is there
     } finally {
       this.dialog = undefined;
