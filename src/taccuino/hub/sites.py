@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -57,6 +58,14 @@ def sites_role() -> dict[str, Any]:
     }
 
 
+@dataclass
+class _Superseded:
+    """Since when a server is superseded, and was seen to be last (monotonic clock)."""
+
+    since: float
+    last: float
+
+
 class Sites:
     """What the hub knows of itself and its peers."""
 
@@ -67,8 +76,8 @@ class Sites:
         self._maintenance = MaintenanceFile(settings.state_dir)
         self._ready = True
         self._born = f"{time.time():.3f}"
-        # Since when, by the monotonic clock: a stopped server's spawner is gone, and its entry.
-        self._superseded: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        # A stopped server's spawner is gone, and its entry.
+        self._superseded: WeakKeyDictionary[Any, _Superseded] = WeakKeyDictionary()
         self._silent: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
         self._stops = asyncio.Semaphore(_STOPS_AT_ONCE)
         file, socket = settings.edge.peers_file, settings.edge.admin_socket
@@ -283,16 +292,18 @@ class Sites:
 
     async def _is_to_end(self, spawner: Any) -> bool:
         """Whether an idle server is superseded by a newer one, or its site empties itself."""
-        started = started_at(spawner)
+        started, now = started_at(spawner), time.monotonic()
+        limit = self.settings.sites.stale_seconds
         if any(
             one.reachable and one.server.started > started
             for one in self.elsewhere(spawner.user.name)
         ):
-            now = time.monotonic()
-            since = self._superseded.setdefault(spawner, now)
-            stale = now - since >= self.settings.sites.stale_seconds
-            return stale and await self._is_idle(spawner, 0)
-        self._superseded.pop(spawner, None)
+            superseded = self._superseded.setdefault(spawner, _Superseded(now, now))
+            superseded.last = now
+            return now - superseded.since >= limit and await self._is_idle(spawner, 0)
+        # The newer one may be just restarting.
+        if (before := self._superseded.get(spawner)) and now - before.last > limit:
+            del self._superseded[spawner]
         if self.maintenance and self.others:
             return await self._is_idle(spawner, _IDLE_SECONDS_IN_MAINTENANCE)
         self._silent.pop(spawner, None)

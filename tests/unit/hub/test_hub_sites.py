@@ -262,8 +262,27 @@ async def test_what_is_not_superseded_any_more_begins_anew(
     await sites._sweep(app)
     assert len(sites._superseded) == 1
     newer(sites)
+    await asyncio.sleep(0.01)
     await sites._sweep(app)
     assert len(sites._superseded) == 0
+
+
+async def test_a_newer_server_that_is_restarted_supersedes_all_the_same(
+    app: App, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user who restarts it again and again would else keep the old one for ever."""
+    monkeypatch.setattr(sites.settings.sites, "stale_seconds", 0.2)
+    spawner = Spawner(app, "alice")
+    says(monkeypatch, IDLE)
+    for _ in range(3):
+        newer(sites, "alice")
+        await sites._sweep(app)
+        newer(sites)
+        await asyncio.sleep(0.1)
+        await sites._sweep(app)
+    newer(sites, "alice")
+    await sites._sweep(app)
+    assert not spawner.ready
 
 
 async def test_a_fault_ends_nothing(
