@@ -198,7 +198,7 @@ def hub_servers(settings: Settings, hub: str, secret: str) -> list[str]:
         # It is asked in any case: only of a peer it is known whether it can be reached.
         "use-server here if TRUE",
         f"server here {hub}",
-        *(_server(settings, peer) for peer in settings.peers),
+        *(_server(peer) for peer in settings.peers),
     ]
 
 
@@ -263,7 +263,7 @@ def site_backends(settings: Settings, hub: str, secret: str, pages: Sequence[str
             f"{_NO_JUDGE} if program answered_here {{ status 403 }}",
             f"http-request set-header {PEER_HEADER} {secret}",
             f"use-server {peer.name} if TRUE",
-            _server(settings, peer, check=True),
+            _server(peer, _checks(settings)),
             f"server here {hub}",
         ]
         sections.append(section(f"backend site-{peer.name} from base", lines))
@@ -271,12 +271,12 @@ def site_backends(settings: Settings, hub: str, secret: str, pages: Sequence[str
             lines = [
                 *_check(path, peer.url, secret),
                 "timeout check 2s",
-                _server(settings, peer, check=True),
+                _server(peer, _checks(settings, kind)),
             ]
             sections.append(section(f"backend {kind}-{peer.name} from base", lines))
     for kind, path in _HEALTH:
         lines = [*_check(path, settings.url), "timeout check 2s"]
-        lines.append(f"server here {hub} {_checks(settings)}")
+        lines.append(f"server here {hub} {_checks(settings, kind)}")
         sections.append(section(f"backend {kind}-{settings.site} from base", lines))
     sections.append(section("backend hub-token from base", _token(settings, hub, secret)))
     return "\n".join(sections)
@@ -309,7 +309,7 @@ def _token(settings: Settings, hub: str, secret: str) -> list[str]:
         f"http-request set-header {PEER_HEADER} {secret}",
         f"server here {hub} id {_ID_HERE}",
         *(
-            f"{_server(settings, peer)} id {number}"
+            f"{_server(peer)} id {number}"
             for number, peer in enumerate(settings.peers, _ID_HERE + 1)
         ),
     ]
@@ -325,15 +325,20 @@ def _check(path: str, url: str, secret: str | None = None) -> list[str]:
     ]
 
 
-def _checks(settings: Settings) -> str:
-    """A check's words: a slow or wrong answer alone takes nobody out."""
+def _checks(settings: Settings, kind: str = "") -> str:
+    """A check's words: a slow or wrong answer alone takes nobody out.
+
+    A hub that answers again is known at once. It sends to its login who has a server there,
+    and whoever is taken to another one's is sent back and forth until then.
+    """
     sites = settings.sites
     every = round(1000 * sites.check_seconds)
-    return f"check inter {every}ms fall {sites.fall} rise {sites.rise}"
+    back = "downinter 200ms rise 1" if kind == "alive" else f"rise {sites.rise}"
+    return f"check inter {every}ms fall {sites.fall} {back}"
 
 
-def _server(settings: Settings, peer: PeerSettings, *, check: bool = False) -> str:
-    """A peer's edge; all but one of its entries take the result of that one's checks."""
+def _server(peer: PeerSettings, checks: str = "") -> str:
+    """A peer's edge; an entry without checks takes the result of the edge's own."""
     url = urlsplit(peer.url)
     tls = url.scheme == "https"
     port = url.port or (443 if tls else 80)
@@ -341,7 +346,7 @@ def _server(settings: Settings, peer: PeerSettings, *, check: bool = False) -> s
     if tls:
         words.append(f"ssl verify required ca-file @system-ca sni str({url.hostname})")
         words.append("alpn http/1.1")
-    words.append(_checks(settings) if check else f"track site-{peer.name}/{peer.name}")
+    words.append(checks or f"track site-{peer.name}/{peer.name}")
     words.append("on-marked-down shutdown-sessions")
     return " ".join(words)
 

@@ -72,7 +72,8 @@ class Two:
 
 
 @pytest.fixture
-async def two(short: Path) -> AsyncIterator[Two]:
+async def two(short: Path, request: pytest.FixtureRequest) -> AsyncIterator[Two]:
+    checks = getattr(request, "param", {"check_seconds": 0.2, "fall": 3, "rise": 1})
     ports, edges = {"bari": free_port(), "cnaf": free_port()}, {}
     secret = short / "secret"
     secret.write_text(SECRET)
@@ -86,12 +87,7 @@ async def two(short: Path) -> AsyncIterator[Two]:
                 "port": ports[name],
                 "hub": {"port": hub.port},
                 "engine": {"network_pool": str(SERVERS)},
-                "sites": {
-                    "secret_file": str(secret),
-                    "check_seconds": 0.2,
-                    "fall": 3,
-                    "rise": 1,
-                },
+                "sites": {"secret_file": str(secret), **checks},
                 "peers": [{"name": peer, "url": f"http://127.0.0.1:{ports[peer]}"}],
             }
         )
@@ -272,6 +268,23 @@ async def test_a_login_ends_at_the_hub_where_it_began(two: Two, browser: ClientS
         for page in ("login", "oauth_login", "oauth_callback"):
             assert await who(browser, f"{two.url(site)}/hub/{page}") == "hub bari"
     assert await who(browser, f"{two.url('bari')}/hub/home") == "hub cnaf"
+
+
+@pytest.mark.parametrize(
+    "two", [{"check_seconds": 2, "fall": 1, "rise": 3}], indirect=True, ids=["slow checks"]
+)
+async def test_a_login_ends_at_a_hub_that_is_just_back(
+    two: Two, browser: ClientSession
+) -> None:
+    """It is that hub which sent to the login: another one's would lead there and back."""
+    assert await who(browser, f"{two.url('bari')}/hub/home") == "hub bari"
+    hub = two.edges["bari"].hub
+    await hub.stop()
+    await asyncio.sleep(5)
+    await hub.start()
+    await asyncio.sleep(0.6)
+    for site in ("bari", "cnaf"):
+        assert await who(browser, f"{two.url(site)}/hub/login") == "hub bari"
 
 
 async def test_a_lost_site_is_stood_in_for_and_told(two: Two, browser: ClientSession) -> None:
