@@ -5,6 +5,7 @@ And the claims by which two sites do not make the same repository at once.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -31,6 +32,9 @@ _CLAIMS = f"{PREFIX}claims/"
 _STALE = timedelta(minutes=10)
 """Whoever was killed is waited for no longer."""
 _SECONDS = 15.0
+_PAUSES = (0.2, 0.5)
+"""Before what failed at once is asked again."""
+_SERVER_ERRORS = 500
 _LARGEST = 64 * 1024
 
 
@@ -120,6 +124,28 @@ class Pointers:
         *,
         at: str = f"/{_KEY}",
     ) -> tuple[int, bytes]:
+        """The status and body of the answer; what fails for a moment is asked again.
+
+        Each request may be repeated: it writes all of a small object, or removes it.
+        """
+        for pause in _PAUSES:
+            try:
+                status, body = await self._ask_once(method, bucket, credentials, data, at)
+            except (aiohttp.ClientError, OSError) as error:
+                if isinstance(error, TimeoutError):
+                    raise error_of("unreachable") from None
+            else:
+                if status < _SERVER_ERRORS:
+                    return status, body
+            await asyncio.sleep(pause)
+        try:
+            return await self._ask_once(method, bucket, credentials, data, at)
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            raise error_of("unreachable") from None
+
+    async def _ask_once(
+        self, method: str, bucket: str, credentials: StorageCredentials, data: bytes, at: str
+    ) -> tuple[int, bytes]:
         url = f"{self._endpoint}/{bucket}{at}"
         request = AWSRequest(method, url, data=data)
         keys = Credentials(
@@ -129,16 +155,13 @@ class Pointers:
         self._session = self._session or aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=_SECONDS), trust_env=True
         )
-        try:
-            async with self._session.request(
-                method, URL(url, encoded=True), data=data, headers=dict(request.headers)
-            ) as response:
-                body = b""
-                while len(body) < _LARGEST and (part := await response.content.readany()):
-                    body += part
-                return response.status, body
-        except (TimeoutError, aiohttp.ClientError, OSError):
-            raise error_of("unreachable") from None
+        async with self._session.request(
+            method, URL(url, encoded=True), data=data, headers=dict(request.headers)
+        ) as response:
+            body = b""
+            while len(body) < _LARGEST and (part := await response.content.readany()):
+                body += part
+            return response.status, body
 
 
 def _is_claimed(listing: bytes, own: str) -> bool:
