@@ -288,7 +288,7 @@ class NotebookSpawner(DockerSpawner):
         if self._own_uids is None:
             path = self.settings.state_dir / "engine/uid-ranges.json"
             ranges = UidRanges(path, self.settings.engine.uid_base)
-            self._own_uids = await ranges.range_soon(self.user.name)
+            self._own_uids = await ranges.range_for(self.user.name)
         return self._own_uids
 
     def mapped_uids(self, uids: UidRange) -> UidRange | None:

@@ -55,7 +55,7 @@ class UidRanges:
         self._path = path
         self._base = base
 
-    def range_for(self, username: str) -> UidRange:
+    async def range_for(self, username: str) -> UidRange:
         """The user's range, given out and written down at the first call.
 
         Raises
@@ -63,16 +63,9 @@ class UidRanges:
         EngineError
             If the file can't be read or written, or no uid is left below 2**32.
         """
-        return self._known(username) or self._given(username)
-
-    async def range_soon(self, username: str) -> UidRange:
-        """The same, without keeping an event loop waiting for the file."""
-        if known := self._known(username):
+        if known := self._read_before.get((self._path, username)):
             return known
         return await asyncio.to_thread(self._given, username)
-
-    def _known(self, username: str) -> UidRange | None:
-        return self._read_before.get((self._path, username))
 
     def _given(self, username: str) -> UidRange:
         try:

@@ -22,7 +22,7 @@ from .link import Link
 from .prefork import FilesGate, Prefork
 from .singleuser import import_ahead
 
-__all__ = ["import_what_a_start_needs", "main", "must_be_read_at_start", "prepare_jupyter"]
+__all__ = ["import_what_a_start_needs", "main", "must_be_read_at_start"]
 
 _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "LANG")
 """What the interpreter or the C library reads once."""
@@ -43,7 +43,7 @@ _LATER = (
 def main() -> int:
     """Wait in the pool, then be the launcher of the notebook server; its exit code."""
     path = os.environ.pop(launcher.LINK_VARIABLE)
-    jupyter = Prefork(prepare_jupyter)
+    jupyter = Prefork(_prepare_jupyter)
     imported = jupyter.imported()
     _give_memory_back()
     link = Link(path)
@@ -59,7 +59,7 @@ def main() -> int:
     return launcher.run(identity["arguments"], link, jupyter)
 
 
-def prepare_jupyter() -> Callable[[FilesGate], None] | None:
+def _prepare_jupyter() -> Callable[[FilesGate], None] | None:
     """Import what a start needs; what starts the server, or `None` for the plain way."""
     server = import_ahead()
     if server is None:

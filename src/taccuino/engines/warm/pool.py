@@ -270,7 +270,7 @@ class WarmPool:
         number = 0
         while True:
             # No user is called so: a slash is in nobody's name.
-            uids = await ranges.range_soon(f"/warm/{number}")
+            uids = await ranges.range_for(f"/warm/{number}")
             if uids.uid not in used:
                 return uids
             number += 1
