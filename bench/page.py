@@ -1,7 +1,11 @@
 """From the login to a usable JupyterLab, and on to a notebook's first output, in chromium.
 
-Each round does the same with plain JupyterHub and with Taccuino, one after the other, on the
-same image: first with an empty browser cache, then once more with what the browser has kept.
+Each round does the same with plain JupyterHub and with Taccuino, one after the other: first
+with an empty browser cache, then once more with what the browser has kept. The baseline is
+plain JupyterHub on the base image's environment: the same JupyterLab from the same lock file,
+with nothing of Taccuino's. Beside it, and without a bar, stands plain JupyterHub on the base
+image itself, whose JupyterLab has Taccuino's settings and splash, and kernels started ahead.
+
 The clock starts as the password is sent and stops when the file browser shows files and
 JupyterLab's splash screen is gone; the server's start is part of it. A notebook is opened by a
 double click, and its cell run as soon as the kernel is there.
@@ -34,7 +38,7 @@ LIMIT = 0.4
 """Of plain JupyterHub's median."""
 PAYLOAD_LIMIT = 1.5
 """MB that a first visit to JupyterLab may take."""
-PLAIN, OWN = "plain JupyterHub", "taccuino"
+PLAIN, SAME_IMAGE, OWN = "plain JupyterHub", "plain, on our image", "taccuino"
 
 _USABLE = """() => !document.getElementById('jupyterlab-splash')
     && document.querySelector('#jp-main-dock-panel')
@@ -120,9 +124,16 @@ def run(rounds: int) -> Comparison:
     with running_instance() as instance, sync_playwright() as playwright:
         engine = docker.DockerClient(f"unix://{instance.settings.engine.socket}")
         gateway = engine.networks.get("podman").attrs["IPAM"]["Config"][0]["Gateway"]
-        reference = instance.settings.images[0].reference
-        with plain_hub(instance.settings.engine.socket, reference, gateway) as plain:
-            sides = [_plain_side(plain), _own_side(instance)]
+        socket, image = instance.settings.engine.socket, instance.settings.images[0].reference
+        with (
+            plain_hub(socket, _environment(engine), gateway) as plain,
+            plain_hub(socket, image, gateway) as same_image,
+        ):
+            sides = [
+                _plain_side(PLAIN, plain),
+                _plain_side(SAME_IMAGE, same_image),
+                _own_side(instance),
+            ]
             for _ in track(range(rounds), description="visiting"):
                 for side in sides:
                     _visit_twice(playwright, side, report)
@@ -134,6 +145,13 @@ def run(rounds: int) -> Comparison:
     payload = report.median("JupyterLab's payload, cold cache", OWN)
     report.bars.append(Bar("page: payload of a first visit, MB", payload, PAYLOAD_LIMIT))
     return report
+
+
+def _environment(engine: docker.DockerClient) -> str:
+    """The image that the base image is built on, of the newest build."""
+    made = engine.images.list(name="localhost/taccuino/environment")
+    newest = max(made, key=lambda image: image.attrs["Created"])
+    return str(newest.tags[0])
 
 
 def _visit_twice(playwright: Playwright, side: _Side, report: Comparison) -> None:
@@ -202,7 +220,7 @@ def _browser(playwright: Playwright) -> Iterator[BrowserContext]:
         shutil.rmtree(profile, ignore_errors=True)
 
 
-def _plain_side(plain: PlainHub) -> _Side:
+def _plain_side(name: str, plain: PlainHub) -> _Side:
     def enter(page: Page) -> None:
         page.goto(f"{plain.url}/hub/login")
         page.fill("input[name=username]", "plain")
@@ -215,7 +233,7 @@ def _plain_side(plain: PlainHub) -> _Side:
         ):  # none before the first login
             time.sleep(0.2)
 
-    return _Side(PLAIN, plain.url, enter, lambda page: page.keyboard.press("Enter"), stop)
+    return _Side(name, plain.url, enter, lambda page: page.keyboard.press("Enter"), stop)
 
 
 def _own_side(instance: Instance) -> _Side:

@@ -1,6 +1,7 @@
 """The baseline: plain JupyterHub, DockerSpawner and configurable-http-proxy, as documented.
 
-It uses the instance's own engine and base image, so that both sides start the same software.
+It uses the instance's own engine. On the base image both sides start the same software; on that
+image's environment the baseline starts the same JupyterLab without Taccuino's part.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ c.DockerSpawner.pull_policy = "never"
 c.DockerSpawner.use_internal_ip = True
 c.DockerSpawner.network_name = "podman"
 c.DockerSpawner.remove = True
-c.DockerSpawner.prefix = "plain"
-c.DockerSpawner.cmd = ["jupyterhub-singleuser"]
-c.DockerSpawner.extra_create_kwargs = {"entrypoint": ["tini", "--"]}
+c.DockerSpawner.prefix = "plain" + os.environ["BENCH_PORT"]
+c.DockerSpawner.cmd = ["/opt/taccuino/bin/jupyterhub-singleuser"]
+c.DockerSpawner.notebook_dir = "/workarea"
+c.DockerSpawner.extra_create_kwargs = {"entrypoint": ["tini", "--"], "user": "1000:1000"}
 c.DockerSpawner.mem_limit = "2G"
 c.DockerSpawner.cpu_limit = 1
 c.JupyterHub.services = [{"name": "bench", "api_token": os.environ["BENCH_TOKEN"]}]

@@ -15,6 +15,10 @@ ALONE = "tests/faults/sites/"
 TOGETHER = (ALONE, "tests/integration/engines/", "tests/integration/images/")
 """Folders whose files share what is costly to make: they run in one lane."""
 
+RULES = "tests/unit/"
+"""They depend on nothing but themselves. What depends on real services and on the machine's time
+runs once more where it fails, and the summary names it (``RERUN``)."""
+
 
 class Lanes(LoadFileScheduling):
     """Gives each lane a file at a time, or a folder of those that stay together."""
@@ -25,8 +29,11 @@ class Lanes(LoadFileScheduling):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what must be alone behind everything else."""
+    """Put what must be alone behind everything else; give real services a second chance."""
     items.sort(key=lambda item: item.nodeid.startswith(ALONE))
+    for item in items:
+        if not item.nodeid.startswith(RULES):
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.hookimpl(optionalhook=True)
