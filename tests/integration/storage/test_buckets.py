@@ -134,16 +134,17 @@ async def test_buckets_keep_versions_and_operators_keep_their_rules(
 
 
 async def test_earlier_versions_end(stack: Stack, person: Person) -> None:
-    """With a day of RadosGW's lifecycle cut to 5 s.
+    """With a day of RadosGW's lifecycle cut to 15 s.
 
-    Not to less: a bucket with two rules takes 2.4 s, and one that took longer than two days is
-    begun again and again, with no other bucket's turn (``RGWLC::expired_session``). By one
-    worker, as several wait 5 s for each other at each shard (``RGWLC::process``); and for as
-    long as a shard stays locked whose gateway was killed, 90 s (``rgw_lc_lock_max_time``).
+    Each "day" begins with the first bucket of a shard, so all must have had their turn by then
+    (``RGWLC::process``). By one worker with one thread: several workers wait 5 s for each other
+    at each shard, and each thread makes a bucket take half a second longer. A shard whose
+    gateway was killed stays locked for 90 s (``rgw_lc_lock_max_time``).
     """
     gateway = next(item for item in ceph_services(stack.settings) if item.name == "radosgw")
-    options = ("--rgw_lc_debug_interval=5", "--rgw_lc_max_worker=1")
-    hasty = dataclasses.replace(gateway, command=(*gateway.command, *options))
+    options = ("lc_debug_interval=15", "lc_max_worker=1", "lc_max_wp_worker=1")
+    command = (*gateway.command, *(f"--rgw_{option}" for option in options))
+    hasty = dataclasses.replace(gateway, command=command)
     s3 = await person("lena", keep_versions_days=1)
     for body in (b"1", b"2", b"3"):
         s3.put_object(Bucket="lena", Key="a", Body=body)
@@ -158,7 +159,7 @@ async def test_earlier_versions_end(stack: Stack, person: Person) -> None:
             keys = [entry["Key"] for entry in found.get("Versions", [])]
             return keys == ["a"] and not found.get("DeleteMarkers")
 
-        wait_for(ended, 120, "the end of earlier versions")
+        wait_for(ended, 180, "the end of earlier versions")
         assert s3.get_object(Bucket="lena", Key="a")["Body"].read() == b"3"
     finally:
         stack.stop(("radosgw",))
