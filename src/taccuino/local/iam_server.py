@@ -12,9 +12,10 @@ import datetime as dt
 import json
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from authlib.oidc.core.grants.util import generate_id_token  # type: ignore[import-untyped]
 from canaille import create_app
@@ -26,6 +27,7 @@ from flask import Flask, current_app
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.wsgi import ClosingIterator
 
 from taccuino.private_files import keep_private
 from taccuino.settings import Settings
@@ -38,6 +40,9 @@ from .iam import (
     issuer,
     signing_key,
 )
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 __all__ = ["make_app", "provision"]
 
@@ -63,8 +68,23 @@ def make_app(settings: Settings) -> Flask:
     provider.authorization.init_app(
         app, query_client=provider.query_client, save_token=save_token
     )
-    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1)  # type: ignore[method-assign]
+    app.wsgi_app = _never_without_chunks(  # type: ignore[assignment, method-assign]
+        ProxyFix(app.wsgi_app, x_for=1, x_proto=1)
+    )
     return app
+
+
+def _never_without_chunks(app: WSGIApplication) -> WSGIApplication:
+    """Add an empty chunk to each answer.
+
+    hypercorn 0.18 answers 500 where there is none (``WSGIWrapper.run_app``), as in a 304.
+    """
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        chunks = app(environ, start_response)
+        return ClosingIterator(chain(chunks, (b"",)), getattr(chunks, "close", None))
+
+    return answer
 
 
 def access_token(client: Any, grant_type: str, user: Any, scope: str) -> str:

@@ -169,3 +169,11 @@ def test_logout_leads_to_canailles(hub: Hub):
     assert asked.status_code == 200, asked.text
     again = ada.http.get(f"{hub.url}/hub/oauth_login", allow_redirects=False, timeout=30)
     assert again.status_code == 302
+
+
+def test_what_a_browser_has_kept_it_may_go_on_using(hub: Hub):
+    address = f"{hub.settings.iam.issuer}/static/htmx/htmx.min.js"
+    first = requests.get(address, timeout=10)
+    assert (first.status_code, first.headers["ETag"][:1]) == (200, '"')
+    again = requests.get(address, headers={"If-None-Match": first.headers["ETag"]}, timeout=10)
+    assert (again.status_code, again.content) == (304, b"")
