@@ -28,6 +28,7 @@ from support.person import Person
 from .burst import Burst, burst
 from .containers import Usage, called, usage
 from .plain_hub import PlainHub, plain_hub
+from .pool import wait_for_the_pool
 from .report import Bar, Report
 
 OPTIONS = {"image": "base", "cpu": 1, "memory": "2G", "interface": "lab"}
@@ -103,11 +104,11 @@ def run(rounds: int) -> Report:
             instance.run("up")
             ours = replace(ours, hub=instance.service("hub"))
             sides = (sides[0], ours)
-            _wait_for_the_pool(instance, 2)
+            wait_for_the_pool(instance, 2)
             ours.one(Report(""))
             for _ in track(range(rounds), description="warm starts"):
                 for side in sides:
-                    _wait_for_the_pool(instance, 2)
+                    wait_for_the_pool(instance, 2)
                     side.one(report)
             there = usage(engine)
             for waiting in called(engine, "-warm-"):
@@ -118,30 +119,12 @@ def run(rounds: int) -> Report:
             for number in CROWDS:
                 for side in sides:
                     # As many came together just now: the pool was filled for so many.
-                    _wait_for_the_pool(instance, max(CROWDS))
+                    wait_for_the_pool(instance, max(CROWDS))
                     console.print(f"{number} at once: {side.name}")
                     result = crowds[side.name, number] = side.crowd(number)
                     _note(report, side.name, number, result, console)
     _judge(report, crowds)
     return report
-
-
-def _wait_for_the_pool(instance: Instance, number: int) -> None:
-    """Until so many servers wait, or as many as there are to be."""
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        lines = requests.get(f"{instance.url}/hub/metrics", timeout=30).text.splitlines()
-        names = ("taccuino_warm_servers{", "taccuino_warm_servers_wanted{")
-        ready, wanted = (
-            sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
-            for name in names
-        )
-        booting = any('state="booting"' in line and not line.endswith(" 0.0") for line in lines)
-        if not booting and ready >= min(number, wanted) > 0:
-            time.sleep(0.5)  # the refill's last work
-            return
-        time.sleep(0.3)
-    raise AssertionError("the pool was not filled")
 
 
 def _note(report: Report, side: str, number: int, result: Burst, console: Console) -> None:

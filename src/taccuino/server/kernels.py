@@ -18,6 +18,7 @@ from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebso
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 
 from .contents import Contents, in_cloud
+from .exporters import import_exporters
 from .limits import memory_room, room_for_a_spare
 from .spares import Spares, spare_command
 
@@ -25,6 +26,8 @@ __all__ = ["KernelConnection", "Kernels", "SpareProvisioner"]
 
 SPARE_VARIABLE = "TACCUINO_SPARE_KERNEL"
 """``0``: this server starts no kernel ahead."""
+_PAGE_SECONDS = 1.0
+"""For so long the processor is left to a page that loads."""
 _PROVISIONER = "taccuino-spare"
 _PLAIN = "local-provisioner"
 _LISTENS_SECONDS = 1.0
@@ -38,6 +41,7 @@ class Kernels(AsyncMappingKernelManager):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.spares = Spares(self.log)
+        self._soon: asyncio.TimerHandle | None = None
 
     async def start_kernel(self, **options: Any) -> Any:
         """Start a kernel, in whose first cell the object storage is there."""
@@ -61,8 +65,16 @@ class Kernels(AsyncMappingKernelManager):
 
     def list_kernels(self) -> list[Any]:
         """What runs. A page asks as it loads, before it opens a notebook, and then again."""
-        self._keep_a_spare()
+        if self._soon is None:
+            loop = asyncio.get_running_loop()
+            self._soon = loop.call_later(_PAGE_SECONDS, self._make_ready)
         return list(super().list_kernels())
+
+    def _make_ready(self) -> None:
+        """What a notebook that is opened now would wait for."""
+        self._soon = None
+        self._keep_a_spare()
+        import_exporters()
 
     def _keep_a_spare(self) -> None:
         if os.environ.get(SPARE_VARIABLE) == "0":

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from . import schemas
 from .deferred_imports import deferred, function, left_out
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def _import() -> type[NotebookServer] | None:
 
         with contextlib.suppress(ImportError):  # an image without JupyterLab
             import_module("jupyterlab.labapp")  # it is loaded later anyway
+            schemas.remember()
     return NotebookServer
 
 
