@@ -1,10 +1,11 @@
 """From the login to a usable JupyterLab, and on to a notebook's first output, in chromium.
 
 Each round does the same with plain JupyterHub and with Taccuino, one after the other: first
-with an empty browser cache, then once more with what the browser has kept. The baseline is
-plain JupyterHub on the base image's environment: the same JupyterLab from the same lock file,
-with nothing of Taccuino's. Beside it, and without a bar, stands plain JupyterHub on the base
-image itself, whose JupyterLab has Taccuino's settings and splash, and kernels started ahead.
+with an empty browser cache, then twice with what the browser has kept: files at the second
+visit, and what they were compiled to at the third (V8's code cache). The baseline is plain
+JupyterHub on the base image's environment: the same JupyterLab from the same lock file, with
+nothing of Taccuino's. Beside it, and without a bar, stands plain JupyterHub on the base image
+itself, whose JupyterLab has Taccuino's settings and splash, and kernels started ahead.
 
 The clock starts as the password is sent and stops when the file browser shows files and
 JupyterLab's splash screen is gone; the server's start is part of it. A notebook is opened by a
@@ -35,7 +36,8 @@ from .plain_hub import PlainHub, plain_hub
 from .pool import wait_for_the_pool
 from .report import Bar, Comparison
 
-ROUNDS = 3
+ROUNDS = 4
+VISITS = ("cold", "warm", "warm")
 LIMIT = 0.4
 """Of plain JupyterHub's median."""
 PAYLOAD_LIMIT = 1.5
@@ -130,7 +132,7 @@ class _Traffic:
 
 
 def run(rounds: int) -> Comparison:
-    """Measure ``rounds`` visits of each side, each with an empty and with a filled cache."""
+    """Measure ``rounds`` of each side's `VISITS`."""
     report = Comparison("page")
     Console(stderr=True).print("Starting an instance of the service; minutes at the first time")
     with running_instance() as instance, sync_playwright() as playwright:
@@ -148,7 +150,7 @@ def run(rounds: int) -> Comparison:
             ]
             for _ in track(range(rounds), description="visiting"):
                 for side in sides:
-                    _visit_twice(playwright, side, report)
+                    _visit(playwright, side, report)
     for cache in ("cold", "warm"):
         for what in ("JupyterLab is usable", "a notebook's first output"):
             row = f"{what}, {cache} cache"
@@ -166,9 +168,9 @@ def _environment(engine: docker.DockerClient) -> str:
     return str(newest.tags[0])
 
 
-def _visit_twice(playwright: Playwright, side: _Side, report: Comparison) -> None:
+def _visit(playwright: Playwright, side: _Side, report: Comparison) -> None:
     with _browser(playwright) as context:
-        for cache in ("cold", "warm"):
+        for cache in VISITS:
             side.stop()
             time.sleep(_QUIET_SECONDS)
             context.clear_cookies()
