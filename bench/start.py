@@ -110,6 +110,7 @@ def run(rounds: int) -> Report:
                 for side in sides:
                     wait_for_the_pool(instance, 2)
                     side.one(report)
+            wait_for_the_pool(instance, 2)
             there = usage(engine)
             for waiting in called(engine, "-warm-"):
                 report.add("taccuino: memory of a warm server", there[waiting].pss, "MB")

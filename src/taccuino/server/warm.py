@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from itertools import chain
 
-from . import launcher, schemas
+from . import launcher
 from .link import Link
 from .prefork import FilesGate, Prefork
 from .singleuser import import_ahead
@@ -105,8 +105,6 @@ def import_what_a_start_needs() -> None:
     for name in (*chain.from_iterable(services), *_LATER):
         with contextlib.suppress(Exception):
             import_module(name)
-    with contextlib.suppress(Exception):
-        schemas.check_all()
 
 
 if __name__ == "__main__":

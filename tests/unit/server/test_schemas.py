@@ -36,6 +36,14 @@ def test_what_was_right_is_not_checked_again() -> None:
     assert counted.checks == 2
 
 
+def test_what_was_right_before_is_known() -> None:
+    counted = Counted()
+    first = RememberingValidator(counted)
+    first.check_schema(RIGHT)
+    RememberingValidator(counted, first.right).check_schema(RIGHT)
+    assert counted.checks == 1
+
+
 def test_what_was_wrong_stays_wrong() -> None:
     validator = RememberingValidator(Counted())
     for _ in range(2):
