@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -202,6 +203,10 @@ class Engine:
         """Remove a network; whether there was one."""
         return await self._removal(lambda client: client.remove_network(name))
 
+    async def remove_stray_bridges(self, prefix: str) -> list[str]:  # noqa: ARG002
+        """Remove the bridges whose names begin so and that no network has; their names."""
+        return []
+
     async def _removal(self, call: Callable[[docker.APIClient], object]) -> bool:
         """Try a removal until it is done, or refused for too long.
 
@@ -329,9 +334,21 @@ class PodmanEngine(Engine):
         A bridge that stays keeps its subnet from being used again.
         """
         removed = await super().remove_network(name)
-        if Path("/sys/class/net", name, "bridge").is_dir():
+        if name in _links():
             await _delete_link(name)
         return removed
+
+    async def remove_stray_bridges(self, prefix: str) -> list[str]:
+        """Remove what podman left, such as where all processes were killed at once.
+
+        The links are looked at first: a network is there before its bridge.
+        """
+        stray = {link for link in _links() if link.startswith(prefix)}
+        if stray:
+            stray -= {network.name for network in await self.networks()}
+        for link in stray:
+            await _delete_link(link)
+        return sorted(stray)
 
 
 class DockerEngine(Engine):
@@ -431,6 +448,11 @@ def _error(words: str, status: int | None) -> EngineError:
     if status == 404:
         return _MissingError(words, status)
     return EngineError(words, status)
+
+
+def _links() -> set[str]:
+    # Not by /sys/class/net, which in a network namespace shows those of where it was mounted.
+    return {name for _, name in socket.if_nameindex()}
 
 
 async def _delete_link(name: str) -> None:

@@ -9,13 +9,14 @@ from taccuino.settings import Settings
 from . import firewall
 from .container import CONTAINER_LABEL, INSTANCE_LABEL
 from .engine import engine_for
+from .networks import bridge_prefix
 from .server import instance_label
 
 __all__ = ["reconcile"]
 
 
 async def reconcile(settings: Settings, live: Callable[[], Collection[str]]) -> list[str]:
-    """Remove this instance's containers and networks that no server owns; their names.
+    """Remove this instance's containers, networks and bridges that no server owns; their names.
 
     ``live`` gives the ``object_name`` of every spawner that is active or starting. It is
     asked after the engine: a server that starts meanwhile is not taken for an orphan. Also
@@ -41,4 +42,5 @@ async def reconcile(settings: Settings, live: Callable[[], Collection[str]]) -> 
         orphan = network.labels.get(CONTAINER_LABEL) not in owned
         if orphan and await engine.remove_network(network.name):
             removed.append(network.name)
+    removed += await engine.remove_stray_bridges(bridge_prefix(settings.port))
     return removed

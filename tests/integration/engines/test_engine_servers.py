@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 import time
@@ -354,6 +355,29 @@ async def test_reconcile_removes_orphans_of_its_instance_only(servers: Servers) 
     assert await owned.poll() is None
     await engine.remove("another-instance")
     await owned.stop()
+
+
+async def test_a_bridge_that_lost_its_network_is_removed(servers: Servers) -> None:
+    if not servers.podman:
+        pytest.skip("Docker's daemon looks after its bridges itself")
+    owned = servers.spawner("ivan")
+    await owned.start()
+    stray, anothers = f"tc-{servers.settings.port}-0ff", "tc-1-0ff"
+    for name in (stray, anothers):
+        await ip("link", "add", name, "type", "bridge")
+    try:
+        removed = await reconcile(servers.settings, lambda: {owned.object_name})
+        links = {name for _, name in socket.if_nameindex()}
+    finally:
+        await ip("link", "delete", anothers)
+    assert removed == [stray]
+    assert stray not in links
+    assert {owned.container.network, anothers} <= links
+    await owned.stop()
+
+
+async def ip(*arguments: str) -> None:
+    await asyncio.to_thread(subprocess.run, ["ip", *arguments], check=True)
 
 
 KILLED = """
