@@ -86,12 +86,16 @@ class Site(Instance):
 
     def kill_everything(self) -> None:
         """Kill every process of the site, at once: none sees another's end."""
-        own = self.processes()
-        for sent in (signal.SIGSTOP, signal.SIGKILL):
-            for process in own:
+        stopped: set[psutil.Process] = set()
+        while new := set(self.processes()) - stopped:  # what was being started meanwhile, too
+            for process in new:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(sent)
-        psutil.wait_procs(own, timeout=10)
+                    process.send_signal(signal.SIGSTOP)
+            stopped |= new
+        for process in stopped:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(list(stopped), timeout=10)
 
     @contextlib.contextmanager
     def cut_off(self) -> Iterator[None]:
