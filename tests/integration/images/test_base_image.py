@@ -70,6 +70,38 @@ def test_the_environment_is_whole(server: NotebookContainer) -> None:
     server.shell("set -e; rclone version; git --version; oidc-token --version; curl --version")
 
 
+_OF_A_PAGE = """
+from jsonschema import Draft7Validator
+from jupyter_core.paths import jupyter_path
+from jupyterlab.commands import get_app_dir
+from jupyterlab_server import settings_utils
+from taccuino.server import exporters, schemas
+
+class Unasked:
+    def check_schema(self, schema):
+        raise AssertionError(schema)
+    def __call__(self, schema):
+        return Draft7Validator(schema)
+
+settings_utils.Validator = Unasked()
+schemas.remember()
+found, warnings = settings_utils.get_settings(
+    get_app_dir() + "/settings", get_app_dir() + "/schemas", "/nonexistent",
+    labextensions_path=jupyter_path("labextensions"),
+)
+assert not warnings, warnings
+exporters._import()
+from nbconvert.exporters import base
+assert base.get_exporter.cache_info().currsize >= len(base.get_export_names()) > 5
+print(len(found["settings"]))
+"""
+
+
+def test_what_a_page_asks_for_was_looked_through_before(server: NotebookContainer) -> None:
+    """The schemas of the settings at the image's build, and nbconvert's exporters ahead."""
+    assert int(server.shell(f"/opt/taccuino/bin/python -c '{_OF_A_PAGE}'")) > 50
+
+
 def test_oidc_token_and_boto3_find_the_agent(server: NotebookContainer) -> None:
     assert server.shell("oidc-token infncloud") == "check-access-token\n"
     script = "import boto3; c = boto3.Session().get_credentials(); print(c.method, c.token)"
