@@ -17,7 +17,7 @@ from .container import CONTAINER_LABEL, INSTANCE_LABEL, ContainerSpec
 from .engine import Engine
 from .errors import EngineError, NameInUseError, NetworkPoolExhaustedError
 from .networks import free_subnets, gateway, network_name
-from .watch import ProcessWatch
+from .watch import ProcessWatch, process_is_of
 
 __all__ = ["ServerContainer", "instance_label"]
 
@@ -165,7 +165,7 @@ class ServerContainer:
         if self._watch is not None:
             return self._watch.alive
         info = await self._engine.inspect(self.id)
-        if info is None or not info["State"]["Running"]:
+        if info is None or not self._runs(info):
             return False
         self._arm(info, on_death)
         return True
@@ -178,7 +178,7 @@ class ServerContainer:
         while True:
             with suppress(EngineError):  # unknown is not dead
                 info = await self._engine.inspect(self.id)
-                if info is None or not info["State"]["Running"]:
+                if info is None or not self._runs(info):
                     return
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -238,6 +238,18 @@ class ServerContainer:
         if self.network:
             await self._engine.remove_network(self.network)
             self.network = self.gateway = ""
+
+    def _runs(self, info: Mapping[str, Any]) -> bool:
+        """Whether a container runs, from what the engine says of it.
+
+        The embedded podman learns of a container's end from its monitor (conmon). If that was
+        killed as well it says "running" for ever, so its word counts for a process that is
+        there. Docker's daemon asks containerd, and its processes may be elsewhere.
+        """
+        state = info["State"]
+        if not state["Running"] or self._settings.engine.kind != "podman":
+            return bool(state["Running"])
+        return process_is_of(int(state.get("Pid") or 0), str(info["Id"]))
 
     def _arm(self, info: Mapping[str, Any], on_death: Callable[[], None]) -> None:
         pid = int(info["State"].get("Pid") or 0)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .cgroups import controller_paths
 
-__all__ = ["ProcessWatch", "count_oom_kills", "memory_events_file"]
+__all__ = ["ProcessWatch", "count_oom_kills", "memory_events_file", "process_is_of"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -43,7 +43,7 @@ class ProcessWatch:
             watch = cls(pid, on_death)
         except (ProcessLookupError, PermissionError):
             return None
-        if container not in _read(Path(f"/proc/{pid}/cgroup")):
+        if not process_is_of(pid, container):
             watch.close()
             return None
         return watch
@@ -72,6 +72,11 @@ class ProcessWatch:
         self.dead.set()
         self.close()
         self.on_death()
+
+
+def process_is_of(pid: int, container: str) -> bool:
+    """Whether a process is here and its cgroup names the container."""
+    return container in _read(Path(f"/proc/{pid}/cgroup"))
 
 
 def memory_events_file(cgroup: str, root: Path = _CGROUPS) -> Path | None:

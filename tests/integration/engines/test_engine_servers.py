@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from engine_servers import IMAGE, Servers
 
@@ -274,6 +275,27 @@ async def test_hub_restart_keeps_the_server(servers: Servers) -> None:
     assert url == f"http://{after.container.ip}:8888"
     assert await reconcile(servers.settings, lambda: {after.object_name}) == []
     await after.stop()
+    await servers.nothing_left()
+
+
+async def test_a_death_that_podman_does_not_know_of(servers: Servers) -> None:
+    """Everything was killed at once, the container's monitor with it."""
+    if not servers.podman:
+        pytest.skip("Docker's daemon asks containerd")
+    before = servers.spawner("dora")
+    await before.start()
+    state = before.get_state()
+    pid = before.container._watch.pid
+    before.container._watch.close()  # the earlier hub is gone, and its watch with it
+    for process in (psutil.Process(pid).parent(), psutil.Process(pid)):
+        process.kill()
+        process.wait(5)
+
+    after = servers.spawner("dora")
+    after.load_state(state)
+    info = await servers.engine.inspect(after.container.id)
+    assert info["State"]["Running"]  # says podman
+    assert await after.poll() is not None
     await servers.nothing_left()
 
 
