@@ -1,4 +1,4 @@
-"""A new notebook in JupyterLab: its kernel was there before it was asked for."""
+"""The first cell of a notebook in JupyterLab: it can be run at once, its kernel was there before."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def alice(instance: Instance) -> Iterator[Person]:
     person.stop()
 
 
-def test_the_first_cell_of_a_new_notebook(page: Page, alice: Person) -> None:
+@pytest.fixture
+def lab(page: Page, alice: Person) -> Page:
+    """A page of Alice's, where JupyterLab was opened in her bucket."""
     alice.login()
     page.context.add_cookies(
         [
@@ -35,14 +37,17 @@ def test_the_first_cell_of_a_new_notebook(page: Page, alice: Person) -> None:
         ]
     )
     page.goto(f"{alice.url}/user/alice/lab/tree/cloud_storage/alice?reset")
+    return page
+
+
+def test_the_first_cell_of_a_new_notebook(lab: Page) -> None:
+    page = lab
     expect(page.locator(".jp-BreadCrumbs", has_text="alice")).to_be_visible()
     card = page.locator(".jp-LauncherCard[data-category=Notebook]").first
     card.wait_for()
     clicked = time.time()
     card.click()
     cell = page.locator(".jp-Notebook .jp-CodeCell").first
-    # JupyterLab drops what is run before its kernel is connected.
-    expect(page.locator("#jp-main-statusbar", has_text="| Idle")).to_be_visible()
     cell.locator(".cm-content").click()
     page.keyboard.insert_text(CODE)
     page.keyboard.press("Shift+Enter")
@@ -51,3 +56,39 @@ def test_the_first_cell_of_a_new_notebook(page: Page, alice: Person) -> None:
     _, created, directory, _ = output.inner_text().split()
     assert float(created) < clicked
     assert directory == "/workarea/cloud_storage/alice"
+
+
+def test_what_is_run_while_the_kernel_starts_is_run_in_its_order(lab: Page) -> None:
+    """Also where no kernel was started ahead, and it takes long."""
+    lab.route("**/api/sessions?*", lambda route: (time.sleep(1), route.continue_())[1])
+    card = lab.locator(".jp-LauncherCard[data-category=Notebook]").first
+    card.click()
+    first = lab.locator(".jp-Notebook .jp-CodeCell").nth(0)
+    first.locator(".cm-content").click()
+    lab.keyboard.insert_text("found = ['one']; print('first', *found)")
+    lab.keyboard.press("Shift+Enter")
+    expect(first.locator(".jp-InputPrompt")).to_have_text("[*]:")
+    lab.keyboard.insert_text("found.append('two'); print('second', *found)")
+    lab.keyboard.press("Shift+Enter")
+    outputs = lab.locator(".jp-Notebook .jp-OutputArea-output")
+    expect(outputs).to_have_text([re.compile("first one"), re.compile("second one two")])
+    expect(first.locator(".jp-InputPrompt")).to_have_text("[1]:")
+
+
+def test_a_second_window_has_a_workspace_of_its_own(lab: Page) -> None:
+    """A window that is opened again keeps its own."""
+    expect(lab.locator(".jp-LauncherCard").first).to_be_visible()
+    lab.goto(lab.url.partition("/lab")[0] + "/lab")
+    expect(lab.locator(".jp-LauncherCard").first).to_be_visible()
+    lab.reload()
+    expect(lab.locator(".jp-LauncherCard").first).to_be_visible()
+    assert "/workspaces/" not in lab.url
+    other = lab.context.new_page()
+    other.goto(lab.url)
+    expect(other).to_have_url(re.compile(r"/lab/workspaces/auto-\w"))
+    expect(other.locator(".jp-LauncherCard").first).to_be_visible()
+    address = lab.url
+    lab.goto("about:blank")
+    other.goto(address)
+    expect(other.locator(".jp-LauncherCard").first).to_be_visible()
+    assert "/workspaces/" not in other.url

@@ -118,6 +118,8 @@ class Contents(AsyncLargeFileManager):
     def __init__(self, **options: Any) -> None:
         self._calls = {True: FileCalls(), False: FileCalls(room=32)}
         self.loop: asyncio.AbstractEventLoop
+        self.on_notebook: Callable[[str, Any], None] | None = None
+        """Called with the path and the content of each notebook that is read."""
         super().__init__(**options)
 
     @cached_property
@@ -165,6 +167,8 @@ class Contents(AsyncLargeFileManager):
         model = await self._read(self._files.get, path, content=content, **options)
         if content and model["type"] == "notebook":
             self.mark_trusted_cells(model["content"], path)
+            if self.on_notebook:
+                self.on_notebook(path, model["content"])
         return model
 
     async def save(self, model: dict[str, Any], path: str = "") -> Any:

@@ -1,4 +1,9 @@
-"""Jupyter's kernels: one is started ahead, and a directory that hangs stops none of them."""
+"""Jupyter's kernels: one is started ahead, and a directory that hangs stops none of them.
+
+While somebody has a page open, an interpreter waits that has imported what a kernel imports
+(`Spares`). When a notebook is read it becomes that notebook's kernel, which its page will ask
+for once it has drawn the notebook: a tenth of a second later, in which the kernel starts.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +11,51 @@ import asyncio
 import os
 import socket
 import time
+from collections.abc import Coroutine, Mapping
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
-from jupyter_client.kernelspec import NoSuchKernel
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+from jupyter_core.paths import jupyter_path
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from traitlets import default
 
 from .contents import Contents, in_cloud
 from .exporters import import_exporters
 from .limits import memory_room, room_for_a_spare
 from .spares import Spares, spare_command
 
-__all__ = ["KernelConnection", "Kernels", "SpareProvisioner"]
+__all__ = ["KernelConnection", "KernelSpecs", "Kernels", "SpareProvisioner"]
+
+T = TypeVar("T")
 
 SPARE_VARIABLE = "TACCUINO_SPARE_KERNEL"
 """``0``: this server starts no kernel ahead."""
 _PAGE_SECONDS = 1.0
 """For so long the processor is left to a page that loads."""
+_ASKED_FOR_SECONDS = 10.0
+"""A kernel that was started for a notebook that was read, and is not asked for, ends then."""
 _PROVISIONER = "taccuino-spare"
 _PLAIN = "local-provisioner"
 _LISTENS_SECONDS = 1.0
 _LOOK_SECONDS = 0.005
 _KNOWN_OPTIONS = frozenset({"cwd", "env", "extra_arguments", "kernel_id"})
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """A kernel that nobody has asked for yet, for notebooks in a directory's API path."""
+
+    kernel_id: str
+    kernel_name: str
+    path: str
+    start: asyncio.Task[str]
 
 
 class Kernels(AsyncMappingKernelManager):
@@ -42,13 +65,68 @@ class Kernels(AsyncMappingKernelManager):
         super().__init__(**options)
         self.spares = Spares(self.log)
         self._soon: asyncio.TimerHandle | None = None
+        self._ahead: _Ahead | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start_kernel(self, **options: Any) -> Any:
         """Start a kernel, in whose first cell the object storage is there."""
+        kernel_id = await self._take_ahead(options)
+        if kernel_id:
+            return kernel_id
         files = getattr(self.parent, "contents_manager", None)
         if isinstance(files, Contents):
             await files.storage_gate.wait()
         return await super().start_kernel(**options)
+
+    def expect(self, path: str, notebook: Mapping[str, Any]) -> None:
+        """A notebook was read: start its kernel out of the spare, unless it has one."""
+        name: Any = notebook
+        for key in ("metadata", "kernelspec", "name"):  # whatever somebody wrote there
+            name = name.get(key) if isinstance(name, Mapping) else None
+        spared = self.default_kernel_name
+        if name in (None, spared) and self.spares.ready and self._ahead is None:
+            self._in_background(self._start_ahead(path.strip("/"), spared))
+
+    async def _start_ahead(self, path: str, kernel_name: str) -> None:
+        sessions = self.parent.session_manager
+        if any(session["path"] == path for session in await sessions.list_sessions()):
+            return
+        # As the session manager does it when it is asked for a kernel.
+        directory = await self.parent.contents_manager.get_kernel_path(path=path)
+        env = sessions.get_kernel_env(path, PurePosixPath(path).name)
+        if self._ahead is not None or not self.spares.ready:
+            return  # somebody was quicker
+        kernel_id = self.new_kernel_id()
+        start = super().start_kernel(
+            kernel_id=kernel_id, kernel_name=kernel_name, path=directory, env=env
+        )
+        ahead = _Ahead(kernel_id, kernel_name, directory, self._in_background(start))
+        self._ahead = ahead
+        await asyncio.sleep(_ASKED_FOR_SECONDS)
+        if self._ahead is ahead:
+            self._ahead = None
+            await self.shutdown_kernel(await ahead.start, now=True)
+
+    async def _take_ahead(self, options: Mapping[str, Any]) -> str:
+        """The kernel that was started ahead, if it is the one that is asked for now."""
+        ahead = self._ahead
+        if ahead is None or options.get("kernel_id"):
+            return ""
+        wanted = options.get("kernel_name"), options.get("path")
+        if wanted != (ahead.kernel_name, ahead.path):
+            return ""
+        self._ahead = None
+        with suppress(Exception):  # a start that failed is logged, and another one follows
+            kernel = self.get_kernel(await ahead.start)
+            if await kernel.is_alive():
+                return ahead.kernel_id
+        return ""
+
+    def _in_background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def pre_start_kernel(self, kernel_name: str | None, kwargs: Any) -> Any:
         """Called before each start: see that the kernel is started by `SpareProvisioner`.
@@ -68,11 +146,15 @@ class Kernels(AsyncMappingKernelManager):
         if self._soon is None:
             loop = asyncio.get_running_loop()
             self._soon = loop.call_later(_PAGE_SECONDS, self._make_ready)
-        return list(super().list_kernels())
+        nobodys = self._ahead.kernel_id if self._ahead else ""
+        return [kernel for kernel in super().list_kernels() if kernel["id"] != nobodys]
 
     def _make_ready(self) -> None:
         """What a notebook that is opened now would wait for."""
         self._soon = None
+        files = getattr(self.parent, "contents_manager", None)
+        if isinstance(files, Contents):
+            files.on_notebook = self.expect
         self._keep_a_spare()
         import_exporters()
 
@@ -97,6 +179,16 @@ class Kernels(AsyncMappingKernelManager):
         if in_cloud(path) and isinstance(files, Contents) and files.cloud_silent:
             return str(self.root_dir)
         return str(super().cwd_for_path(path, **options))
+
+
+class KernelSpecs(KernelSpecManager):
+    """Jupyter's kernelspecs, found without IPython, which takes 20 ms to import."""
+
+    @default("kernel_dirs")
+    def _kernel_dirs_default(self) -> list[str]:
+        # The last is where IPython 2 kept them, and jupyter_client still looks.
+        ipython = os.environ.get("IPYTHONDIR") or "~/.ipython"
+        return [*jupyter_path("kernels"), str(Path(ipython).expanduser() / "kernels")]
 
 
 class SpareProvisioner(LocalProvisioner):

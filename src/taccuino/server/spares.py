@@ -55,6 +55,11 @@ class Spares:
         """Whether one is missing, and it is not right after the start of a kernel."""
         return not self._alive() and time.monotonic() >= self._not_before
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is one."""
+        return self._alive()
+
     def prepare(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> None:
         """Start a spare for this kernel, if it is one that there can be a spare for."""
         self.release()

@@ -27,6 +27,7 @@ __all__ = ["import_what_a_start_needs", "main", "must_be_read_at_start"]
 _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "LANG")
 """What the interpreter or the C library reads once."""
 _LATER = (
+    "anyio._backends._asyncio",
     "encodings.ascii",
     "jinja2.ext",
     "jupyter_core.migrate",

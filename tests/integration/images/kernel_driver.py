@@ -56,6 +56,17 @@ def session(path: str, kernel: str = "python3") -> str:
     return str(api("POST", "sessions", body)["kernel"]["id"])
 
 
+def write(path: str, metadata: Any = None) -> None:
+    """Save a notebook without a cell."""
+    content = {"cells": [], "metadata": metadata or {}, "nbformat": 4, "nbformat_minor": 5}
+    api("PUT", f"contents/{path}", {"type": "notebook", "format": "json", "content": content})
+
+
+def read(path: str) -> Any:
+    """What a page gets of a notebook that is opened."""
+    return api("GET", f"contents/{path}?type=notebook&content=1")
+
+
 class Kernel:
     """A page's connection to a kernel."""
 

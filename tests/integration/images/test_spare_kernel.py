@@ -135,6 +135,60 @@ tell([pid, *found])
     assert len(ports) == len(set(ports)) == 10
 
 
+def test_the_kernel_of_a_notebook_that_is_read(server: Server) -> None:
+    """It is there before it is asked for; until then nobody sees it."""
+    program = f"""
+write("deep/er/read.ipynb", {{"kernelspec": {{"name": "python3", "display_name": "P"}}}})
+pid = spare()
+read("deep/er/read.ipynb")
+wait_for(lambda: pid not in waiting())
+unseen = [api("GET", name) for name in ("kernels", "sessions")]
+kernel = Kernel(session("deep/er/read.ipynb"))
+told = [pid, unseen, kernel.pid, kernel.run({LOOK!r}, "look"), [k["id"] for k in api("GET", "kernels")]]
+other = spare()
+read("deep/er/read.ipynb")
+time.sleep(0.5)
+tell([*told, kernel.identity, other in waiting()])
+api("DELETE", f"kernels/{{kernel.identity}}")
+"""
+    pid, unseen, kernel, look, seen, identity, spared = server.run(program)
+    assert kernel == pid
+    assert unseen == [[], []]
+    assert seen == [identity]
+    assert look["cwd"] == look["startup"][0] == "/workarea/deep/er"
+    assert look["env"]["JPY_SESSION_NAME"] == "/workarea/deep/er/read.ipynb"
+    assert spared  # a notebook that has a kernel needs no other
+
+
+def test_a_kernel_that_nobody_asks_for_ends(server: Server) -> None:
+    program = """
+write("looked-at.ipynb")
+pid = spare()
+read("looked-at.ipynb")
+wait_for(lambda: pid not in waiting())
+elsewhere = Kernel(session("deep/er/another.ipynb")).pid
+wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
+wait_for(lambda: len(api("GET", "kernels")) == 1)
+[api("DELETE", f"kernels/{one['id']}") for one in api("GET", "kernels")]
+tell([pid, elsewhere])
+"""
+    pid, elsewhere = server.run(program)
+    assert pid != elsewhere  # a kernel of another directory
+
+
+@pytest.mark.parametrize("metadata", [{"kernelspec": "x"}, {"kernelspec": {"name": [2]}}])
+def test_a_notebook_whose_metadata_is_not_what_it_should_be(
+    server: Server, metadata: Any
+) -> None:
+    notebook = {"cells": [], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    program = f"""
+Path("/workarea/strange.ipynb").write_text({json.dumps(notebook)!r})
+spare()
+tell(read("strange.ipynb")["type"])
+"""
+    assert server.run(program) == "notebook"
+
+
 def test_interrupt_and_restart(server: Server) -> None:
     """After a restart it is a new kernel, again out of the spare if there is one."""
     program = """

@@ -1,6 +1,8 @@
 /* The plugins: what JupyterLab has to offer them, and when they run. */
 
+import { firstCell } from './first_cell.js';
 import { Banner, Notifications } from './notices.js';
+import { resolver } from './resolver.js';
 import { sharing } from './sharing.js';
 import { splash } from './splash.js';
 import { StorageStatus } from './storage.js';
@@ -11,20 +13,22 @@ const HIDDEN_POLL_SECONDS = 60; // the warning of an idle server must be there o
 
 /** The plugins, over `load`, which answers with a module that JupyterLab shares. */
 export async function plugins(load) {
-  const [apputils, coreutils, docmanager, filebrowser, services, statusbar, widgets] =
-    await Promise.all(
-      [
-        '@jupyterlab/apputils',
-        '@jupyterlab/coreutils',
-        '@jupyterlab/docmanager',
-        '@jupyterlab/filebrowser',
-        '@jupyterlab/services',
-        '@jupyterlab/statusbar',
-        '@lumino/widgets'
-      ].map(load)
-    );
-  const lab = { ...apputils, ...coreutils, ...docmanager, ...filebrowser, ...services, ...widgets };
-  const { ServerConnection, URLExt } = lab;
+  const shared = await Promise.all(
+    [
+      '@jupyterlab/application',
+      '@jupyterlab/apputils',
+      '@jupyterlab/codemirror',
+      '@jupyterlab/coreutils',
+      '@jupyterlab/docmanager',
+      '@jupyterlab/filebrowser',
+      '@jupyterlab/notebook',
+      '@jupyterlab/services',
+      '@jupyterlab/statusbar',
+      '@lumino/widgets'
+    ].map(load)
+  );
+  const lab = Object.assign({}, ...shared);
+  const { IStatusBar, ServerConnection, URLExt } = lab;
 
   /** Asks the server; its response. Throws if there is none. */
   lab.ask = (path, init = {}) => {
@@ -34,7 +38,6 @@ export async function plugins(load) {
   };
   lab.node = node;
   document.head.append(node('style', {}, styles));
-  const { IStatusBar } = statusbar || {};
   const optional = tokens => tokens.filter(token => token);
   return [
     {
@@ -56,6 +59,8 @@ export async function plugins(load) {
       }
     },
     sharing(lab),
+    ...firstCell(lab),
+    ...resolver(lab),
     ...splash(lab)
   ];
 }
