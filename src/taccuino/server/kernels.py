@@ -50,11 +50,10 @@ _KNOWN_OPTIONS = frozenset({"cwd", "env", "extra_arguments", "kernel_id"})
 
 @dataclass(frozen=True)
 class _Ahead:
-    """A kernel that nobody has asked for yet, for notebooks in a directory's API path."""
+    """A kernel that nobody has asked for yet: what it will be asked for with, and its start."""
 
     kernel_id: str
-    kernel_name: str
-    path: str
+    options: Mapping[str, Any]
     start: asyncio.Task[str]
 
 
@@ -70,13 +69,17 @@ class Kernels(AsyncMappingKernelManager):
 
     async def start_kernel(self, **options: Any) -> Any:
         """Start a kernel, in whose first cell the object storage is there."""
-        kernel_id = await self._take_ahead(options)
-        if kernel_id:
-            return kernel_id
-        files = getattr(self.parent, "contents_manager", None)
-        if isinstance(files, Contents):
-            await files.storage_gate.wait()
+        return await self._take_ahead(options) or await self._start(**options)
+
+    async def _start(self, **options: Any) -> Any:
+        if self._files:
+            await self._files.storage_gate.wait()
         return await super().start_kernel(**options)
+
+    @property
+    def _files(self) -> Contents | None:
+        files = getattr(self.parent, "contents_manager", None)
+        return files if isinstance(files, Contents) else None
 
     def expect(self, path: str, notebook: Mapping[str, Any]) -> None:
         """A notebook was read: start its kernel out of the spare, unless it has one."""
@@ -94,14 +97,12 @@ class Kernels(AsyncMappingKernelManager):
         # As the session manager does it when it is asked for a kernel.
         directory = await self.parent.contents_manager.get_kernel_path(path=path)
         env = sessions.get_kernel_env(path, PurePosixPath(path).name)
+        options = {"kernel_name": kernel_name, "path": directory, "env": env}
         if self._ahead is not None or not self.spares.ready:
             return  # somebody was quicker
         kernel_id = self.new_kernel_id()
-        start = super().start_kernel(
-            kernel_id=kernel_id, kernel_name=kernel_name, path=directory, env=env
-        )
-        ahead = _Ahead(kernel_id, kernel_name, directory, self._in_background(start))
-        self._ahead = ahead
+        start = self._in_background(self._start(kernel_id=kernel_id, **options))
+        self._ahead = ahead = _Ahead(kernel_id, options, start)
         await asyncio.sleep(_ASKED_FOR_SECONDS)
         if self._ahead is ahead:
             self._ahead = None
@@ -110,10 +111,8 @@ class Kernels(AsyncMappingKernelManager):
     async def _take_ahead(self, options: Mapping[str, Any]) -> str:
         """The kernel that was started ahead, if it is the one that is asked for now."""
         ahead = self._ahead
-        if ahead is None or options.get("kernel_id"):
-            return ""
-        wanted = options.get("kernel_name"), options.get("path")
-        if wanted != (ahead.kernel_name, ahead.path):
+        given = {name: value for name, value in options.items() if value is not None}
+        if ahead is None or ahead.options != given:
             return ""
         self._ahead = None
         with suppress(Exception):  # a start that failed is logged, and another one follows
@@ -152,9 +151,8 @@ class Kernels(AsyncMappingKernelManager):
     def _make_ready(self) -> None:
         """What a notebook that is opened now would wait for."""
         self._soon = None
-        files = getattr(self.parent, "contents_manager", None)
-        if isinstance(files, Contents):
-            files.on_notebook = self.expect
+        if self._files:
+            self._files.on_notebook = self.expect
         self._keep_a_spare()
         import_exporters()
 
@@ -175,8 +173,7 @@ class Kernels(AsyncMappingKernelManager):
 
     def cwd_for_path(self, path: str, **options: Any) -> str:
         """The directory of an API path. In the event loop: nobody may look at a silent one."""
-        files = getattr(self.parent, "contents_manager", None)
-        if in_cloud(path) and isinstance(files, Contents) and files.cloud_silent:
+        if in_cloud(path) and self._files and self._files.cloud_silent:
             return str(self.root_dir)
         return str(super().cwd_for_path(path, **options))
 

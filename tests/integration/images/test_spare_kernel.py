@@ -166,14 +166,14 @@ write("looked-at.ipynb")
 pid = spare()
 read("looked-at.ipynb")
 wait_for(lambda: pid not in waiting())
-elsewhere = Kernel(session("deep/er/another.ipynb")).pid
+others = [Kernel(session(path)).pid for path in ("another.ipynb", "deep/er/looked-at.ipynb")]
 wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
-wait_for(lambda: len(api("GET", "kernels")) == 1)
+wait_for(lambda: len(api("GET", "kernels")) == 2)
 [api("DELETE", f"kernels/{one['id']}") for one in api("GET", "kernels")]
-tell([pid, elsewhere])
+tell([pid, others])
 """
-    pid, elsewhere = server.run(program)
-    assert pid != elsewhere  # a kernel of another directory
+    pid, others = server.run(program)
+    assert pid not in others  # a kernel for another notebook, and in another directory
 
 
 @pytest.mark.parametrize("metadata", [{"kernelspec": "x"}, {"kernelspec": {"name": [2]}}])
