@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from .configuration import Part
 from .rclone import Rclone
 
 __all__ = ["reopen"]
+
+log = logging.getLogger(__name__)
 
 _PUT_OFF_SECONDS = 600.0
 """Of no consequence but when the daemon ends meanwhile: then it is uploaded all the same."""
@@ -37,14 +41,31 @@ async def reopen(rclone: Rclone, part: Part) -> set[str]:
     RcloneError
         If rclone does not answer.
     """
-    queue = (await rclone.call("vfs/queue", fs=part.vfs)).get("queue") or []
-    waiting = [item for item in queue if not item["uploading"]]
+    waiting = await _waiting(rclone, part)
     for item in waiting:
-        if item["expiry"] < _PUT_OFF_SECONDS / 2:
-            await rclone.call(
-                "vfs/queue-set-expiry", fs=part.vfs, id=item["id"], expiry=_PUT_OFF_SECONDS
-            )
-    return await asyncio.to_thread(_open_each, part.target, [item["name"] for item in waiting])
+        if not _is_put_off(item):
+            await _set_expiry(rclone, part, item, _PUT_OFF_SECONDS)
+    names = [item["name"] for item in waiting]
+    left = await asyncio.to_thread(_open_each, part.target, names)
+    for item in await _waiting(rclone, part):
+        if _is_put_off(item) and item["name"] in names and item["name"] not in left:
+            log.warning("%s: %s is not there; uploaded all the same", part.target, item["name"])
+            await _set_expiry(rclone, part, item, 0)
+    return left
+
+
+async def _waiting(rclone: Rclone, part: Part) -> list[dict[str, Any]]:
+    """What waits for its upload, and is not being uploaded."""
+    queue = (await rclone.call("vfs/queue", fs=part.vfs)).get("queue") or []
+    return [item for item in queue if not item["uploading"]]
+
+
+def _is_put_off(item: dict[str, Any]) -> bool:
+    return bool(item["expiry"] > _PUT_OFF_SECONDS / 2)
+
+
+async def _set_expiry(rclone: Rclone, part: Part, item: dict[str, Any], seconds: float) -> None:
+    await rclone.call("vfs/queue-set-expiry", fs=part.vfs, id=item["id"], expiry=seconds)
 
 
 def _open_each(directory: Path, names: Iterable[str]) -> set[str]:
@@ -54,7 +75,7 @@ def _open_each(directory: Path, names: Iterable[str]) -> set[str]:
         try:
             _touch(directory, name)
         except FileNotFoundError:
-            continue  # deleted or renamed meanwhile
+            continue  # deleted or renamed meanwhile, or its directory does not show it
         except OSError:
             left.add(name)
     return left

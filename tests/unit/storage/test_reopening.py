@@ -1,0 +1,57 @@
+"""What a restarted rclone finds waiting is opened first, and uploaded whether that works or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from taccuino.storage.mount_plane.reopening import reopen
+
+
+class QueueDouble:
+    """rclone's queue; opening a file, which ``seen`` are, puts it back to its usual time."""
+
+    def __init__(self, *names: str) -> None:
+        self.items = [
+            {"id": number, "name": name, "expiry": 1.0, "uploading": False}
+            for number, name in enumerate(names)
+        ]
+        self.looks = 0
+
+    def opened(self, *names: str) -> None:
+        for item in self.items:
+            if item["name"] in names:
+                item["expiry"] = 2.0
+
+    async def call(self, command: str, **options: Any) -> dict[str, Any]:
+        if command == "vfs/queue":
+            self.looks += 1
+            if self.looks == 2:
+                self.opened("there")
+            return {"queue": [dict(item) for item in self.items]}
+        assert command == "vfs/queue-set-expiry"
+        self.items[options["id"]]["expiry"] = options["expiry"]
+        return {}
+
+    @property
+    def expiries(self) -> dict[str, float]:
+        return {str(item["name"]): float(item["expiry"]) for item in self.items}
+
+
+async def test_what_the_directory_does_not_show_is_uploaded_all_the_same(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "there").write_text("x")
+    queue, part = QueueDouble("there", "unseen"), SimpleNamespace(vfs="v:", target=tmp_path)
+    assert await reopen(queue, part) == set()  # type: ignore[arg-type]
+    assert queue.expiries == {"there": 2.0, "unseen": 0}
+
+
+async def test_what_cannot_be_opened_yet_stays_put_off(tmp_path: Path) -> None:
+    (tmp_path / "folder").touch()  # what is below it can't be opened: ENOTDIR
+    queue = QueueDouble("there", "folder/silent")
+    (tmp_path / "there").write_text("x")
+    part = SimpleNamespace(vfs="v:", target=tmp_path)
+    assert await reopen(queue, part) == {"folder/silent"}  # type: ignore[arg-type]
+    assert queue.expiries == {"there": 2.0, "folder/silent": 600.0}
