@@ -4,7 +4,6 @@
  */
 
 const BEGIN_MILLISECONDS = 2000; // a notebook that opens has begun to start its kernel by then
-
 const QUIET_MILLISECONDS = 1000; // so long the page has the processor for itself
 
 /** The plugins. */

@@ -28,7 +28,7 @@ export async function plugins(load) {
     ].map(load)
   );
   const lab = Object.assign({}, ...shared);
-  const { IStatusBar, ServerConnection, URLExt } = lab;
+  const { IStatusBar, PageConfig, ServerConnection, URLExt } = lab;
 
   /** Asks the server; its response. Throws if there is none. */
   lab.ask = (path, init = {}) => {
@@ -60,8 +60,8 @@ export async function plugins(load) {
     },
     sharing(lab),
     ...firstCell(lab),
-    ...resolver(lab),
-    ...splash(lab)
+    // Notebook 7 has no workspaces, and a splash screen of its own.
+    ...(PageConfig.getOption('notebookPage') ? [] : [resolver(lab), splash(lab)])
   ];
 }
 

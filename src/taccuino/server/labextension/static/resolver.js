@@ -8,35 +8,30 @@
 const OTHERS_MILLISECONDS = 500; // a window that is reloaded gives its name back in a moment
 const LETTERS = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789';
 
-/** The plugin; Notebook 7 has no workspaces. */
+/** The plugin. */
 export function resolver({ IRouter, IWindowResolver, PageConfig, URLExt, WindowResolver }) {
-  if (PageConfig.getOption('notebookPage')) {
-    return [];
-  }
-  return [
-    {
-      id: 'taccuino:resolver',
-      description: 'Provides the name of the window, which is its workspace.',
-      autoStart: true,
-      provides: IWindowResolver,
-      requires: [IRouter],
-      activate: async (app, router) => {
-        const name = PageConfig.getOption('workspace') || PageConfig.defaultWorkspace;
-        if (navigator.locks) {
-          if (await hold(`${PageConfig.getBaseUrl()}lab/workspaces/${name}`)) {
-            return { name };
-          }
-        } else {
-          const own = new WindowResolver(); // the page came over plain HTTP
-          if (await own.resolve(name).then(() => true, () => false)) {
-            return own;
-          }
+  return {
+    id: 'taccuino:resolver',
+    description: 'Provides the name of the window, which is its workspace.',
+    autoStart: true,
+    provides: IWindowResolver,
+    requires: [IRouter],
+    activate: async (app, router) => {
+      const name = PageConfig.getOption('workspace') || PageConfig.defaultWorkspace;
+      if (navigator.locks) {
+        if (await hold(`${PageConfig.getBaseUrl()}lab/workspaces/${name}`)) {
+          return { name };
         }
-        leave(router, PageConfig, URLExt);
-        return new Promise(() => undefined); // nothing is restored into a page that goes away
+      } else {
+        const own = new WindowResolver(); // the page came over plain HTTP
+        if (await own.resolve(name).then(() => true, () => false)) {
+          return own;
+        }
       }
+      leave(router, PageConfig, URLExt);
+      return new Promise(() => undefined); // nothing is restored into a page that goes away
     }
-  ];
+  };
 }
 
 /** Whether this window got the lock, which it keeps until it is closed or goes elsewhere. */

@@ -7,20 +7,15 @@
 const LONG_MILLISECONDS = 12000;
 const RESET = 'apputils:reset';
 
-/** The plugin; in Notebook 7, which has one of its own, there is none. */
-export function splash({ Dialog, ISplashScreen, PageConfig, node }) {
-  if (PageConfig.getOption('notebookPage')) {
-    return [];
-  }
-  return [
-    {
-      id: 'taccuino:splash',
-      description: 'Covers JupyterLab until it can be used.',
-      autoStart: true,
-      provides: ISplashScreen,
-      activate: app => new Splash(app, Dialog, node)
-    }
-  ];
+/** The plugin. */
+export function splash({ Dialog, ISplashScreen, node }) {
+  return {
+    id: 'taccuino:splash',
+    description: 'Covers JupyterLab until it can be used.',
+    autoStart: true,
+    provides: ISplashScreen,
+    activate: app => new Splash(app, Dialog, node)
+  };
 }
 
 class Splash {
