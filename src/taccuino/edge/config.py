@@ -218,6 +218,8 @@ def _service(settings: Settings, peer_secret: str, *, hsts: bool) -> str:
             "http-request set-var(txn.route) "
             f"var(txn.host),concat(,txn.key),map_beg({routes}) unless routed"
         ),
+        # A page among the API's calls: it lets a browser in to a server.
+        "acl server_login path /hub/api/oauth2/authorize",
         *(site_rules(settings, routes, peers_file) if settings.peers else ()),
         "acl wants_json path_beg /hub/api/",
         "acl wants_json path_reg ^/(user|services)/.*/api/",
@@ -227,7 +229,7 @@ def _service(settings: Settings, peer_secret: str, *, hsts: bool) -> str:
         *(_FRONT_END_RULES if settings.local.front_end_port else ()),
         "use_backend servers-api if routed wants_json",
         "use_backend servers if routed",
-        "use_backend hub-api if wants_json",
+        "use_backend hub-api if wants_json !server_login",
         "default_backend hub",
         "compression algo gzip",
         f"compression type {_COMPRESSED}",
@@ -360,12 +362,9 @@ def _login_limit(settings: Settings, condition: str) -> list[str]:
 def _backends(settings: Settings, peer_secret: str) -> str:
     """The hub and the notebook servers, each with error pages for people and for programs."""
     hub = f"127.0.0.1:{needed('hub.port', settings.hub.port)}"
-    held = [
-        # A refused attempt is repeated after the connect timeout, at most one second.
-        "timeout connect 500ms",
-        f"retries {HUB_RETRIES}",
-        *RETRY_READS_ONLY,
-    ]
+    # A refused attempt is repeated after the connect timeout, at most one second.
+    tried = ["timeout connect 500ms", *RETRY_READS_ONLY]
+    held = [*tried, f"retries {HUB_RETRIES}"]
     lines_server = [
         *RETRY_READS_ONLY,
         # The map's value is address:port, where an IPv6 address has colons of its own.
@@ -382,12 +381,18 @@ def _backends(settings: Settings, peer_secret: str) -> str:
     ]
     if settings.peers:
         # A peer's hub stands in for a page's; of the page's calls it could only say 403.
-        page = [*held, *hub_servers(settings, hub, peer_secret)]
-        call = [*held, *site_cookies(settings), f"server here {hub}"]
+        page = [*tried, *hub_servers(settings, hub, peer_secret)]
+        here = [*site_cookies(settings), f"server here {hub}"]
+        call = [*held, *here]
+        asked = [*tried, "retries 1", *here]
+        passed = [*_UNREACHED_RULES, *tried, "retries 3", *here]
+        served = [*_UNREACHED_RULES, "timeout connect 1s", "retries 1", *lines_server]
         backends += [
-            ("hub-passed", "html", call),
-            ("servers-passed", "html", [*_UNREACHED_RULES, *lines_server]),
-            ("servers-passed-api", "json", [*_UNREACHED_RULES, *lines_server]),
+            ("hub-asked", "json", asked),
+            ("hub-held", "html", call),
+            ("hub-passed", "html", passed),
+            ("servers-passed", "html", served),
+            ("servers-passed-api", "json", served),
         ]
     backends += [("hub", "html", page), ("hub-api", "json", call)]
     parts = [
@@ -404,8 +409,6 @@ def _backends(settings: Settings, peer_secret: str) -> str:
 
 
 _UNREACHED_RULES = (
-    "timeout connect 1s",
-    "retries 1",
     "http-request set-var(txn.read) bool(true) if { method GET HEAD OPTIONS }",
     "http-response set-var(txn.answered) bool(true)",
     (

@@ -65,6 +65,8 @@ _NO_SERVER = (
 """What a hub answers with 403, as it knows nothing of the XSRF cookie of a server's page."""
 _HELD_ATTEMPTS = 6
 """Attempts, one each 0.5 s, until a request for this site's hub is taken to a peer."""
+_TURNS = 30
+"""Attempts at both together: half a minute, as a peer has its own 1.5 s for each."""
 
 
 def edge_answer(settings: Settings) -> str:
@@ -80,11 +82,12 @@ def site_rules(settings: Settings, routes_file: str, peers_file: str) -> list[st
         "acl sticks var(txn.sticky) -m found",
         "acl decided var(txn.site) -m found",
         "acl of_users path_beg /user/",
+        "acl reading method GET HEAD OPTIONS",
         # Whose server is meant: that of the path, or the one that a login is for.
         "http-request set-var(txn.server) var(txn.key) if of_users",
         (
             "http-request set-var(txn.server) url_param(client_id),url_dec,"
-            "regsub(^jupyterhub-user-,/user/),concat(/) if { path /hub/api/oauth2/authorize }"
+            "regsub(^jupyterhub-user-,/user/),concat(/) if server_login"
         ),
         f"http-request set-var(txn.peer) var(txn.server),map_beg({peers_file})",
         f"acl runs_here var(txn.server),map_beg({routes_file}) -m found",
@@ -107,9 +110,12 @@ def site_rules(settings: Settings, routes_file: str, peers_file: str) -> list[st
             f"acl edge_{peer.name} srv_is_up(site-{peer.name}/{peer.name})",
             f"acl hub_{peer.name} srv_is_up(health-{peer.name}/{peer.name})",
             f"acl alive_{peer.name} srv_is_up(alive-{peer.name}/{peer.name})",
+            # Its edge leads to a server; it is its hub that lets somebody in there.
+            f"acl server_at_{peer.name} var(txn.peer) -m str {peer.name}",
             (
                 f"http-request set-var(txn.site) str({peer.name}) if !settled "
-                f"{{ var(txn.peer) -m str {peer.name} }} edge_{peer.name}"
+                f"server_at_{peer.name} edge_{peer.name} !server_login || !settled "
+                f"server_at_{peer.name} alive_{peer.name} server_login"
             ),
         ]
     # A login ends where it began, also at a hub that can start no servers: whoever has one
@@ -121,7 +127,8 @@ def site_rules(settings: Settings, routes_file: str, peers_file: str) -> list[st
         "acl stays var(txn.stays) -m bool",
         (
             "http-request set-var(txn.stays) bool(true) "
-            f"if login {{ var(txn.sticky) -m str {settings.site} }} alive_here"
+            f"if login {{ var(txn.sticky) -m str {settings.site} }} alive_here || "
+            "server_login runs_here !decided alive_here"
         ),
         *(
             f"http-request set-var(txn.site) str({peer.name}) if !settled !decided login "
@@ -133,7 +140,7 @@ def site_rules(settings: Settings, routes_file: str, peers_file: str) -> list[st
     free = "!settled !decided !routed", "!settled !decided !of_users"
     for peer in settings.peers:
         sticks = f"{{ var(txn.sticky) -m str {peer.name} }} hub_{peer.name}"
-        when = " || ".join(f"{one} {sticks}" for one in free)
+        when = " || ".join(f"{one} !stays {sticks}" for one in free)
         rules.append(f"http-request set-var(txn.site) str({peer.name}) if {when}")
     for peer in settings.peers:
         # A program may be here before the news that its server runs at a peer.
@@ -167,10 +174,13 @@ def known_peer(secret: str) -> list[str]:
 def site_uses(settings: Settings) -> list[str]:
     """Which backend takes what goes to a peer, and API calls with a token of unknown origin."""
     return [
+        # Whoever asks how this site is wants to know it now.
+        "use_backend hub-asked if !of_all of_site",
         # What was passed on once stays: while all hubs are away nothing goes round. Our own
         # servers' calls stay too: a peer's hub knows nothing of their tokens.
-        "use_backend hub-api if settled !routed wants_json",
-        "use_backend hub-passed if settled !routed",
+        "use_backend hub-api if settled !routed wants_json !server_login",
+        "use_backend hub-passed if from_peer !routed reading",
+        "use_backend hub-held if settled !routed",
         "use_backend servers-passed-api if from_peer routed wants_json",
         "use_backend servers-passed if from_peer routed",
         "acl for_program path_beg /hub/api/",
@@ -193,7 +203,9 @@ def hub_servers(settings: Settings, hub: str, secret: str) -> list[str]:
     """The hub in its backend, and the peers that stand in for it after some seconds."""
     return [
         *site_cookies(settings),
+        f"retries {_TURNS}",
         f"option redispatch {_HELD_ATTEMPTS}",
+        f"retry-on conn-failure empty-response {UNREACHED}",
         f"http-request set-header {PEER_HEADER} {secret}",
         # It is asked in any case: only of a peer it is known whether it can be reached.
         "use-server here if TRUE",
@@ -253,9 +265,10 @@ def site_backends(settings: Settings, hub: str, secret: str, pages: Sequence[str
         lines = [
             *pages,
             "timeout connect 500ms",
-            "retries 2",
-            # Its last attempt is this site's own hub, which tells what happened.
-            "option redispatch",
+            # After two attempts it is this site's own hub's turn, which tells what happened;
+            # while that is away too, a request waits for whichever is back first.
+            f"retries {_TURNS}",
+            "option redispatch 2",
             f"retry-on conn-failure {UNREACHED}",
             *RETRY_READS_ONLY,
             *_check(EDGE_PATH, peer.url),

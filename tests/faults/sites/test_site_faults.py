@@ -25,6 +25,7 @@ pytestmark = pytest.mark.integration
 USERS = int(os.environ.get("TACCUINO_FAULT_USERS", "20"))
 BEFORE, DURING, AFTER = 4.0, 10.0, 4.0
 PAGE_SECONDS = 5.0
+"""Until a page is served again, with a site or its hub lost."""
 PLACES = [Place(name) for name in SITES]
 outcomes: list[SiteOutcome] = []
 
@@ -135,6 +136,9 @@ FAULTS: dict[str, Callable[[Site], contextlib.AbstractContextManager[None]]] = {
 }
 
 
+SERVED_SOON = {"site killed", "hub killed", "hub stopped"}
+
+
 @pytest.mark.parametrize("fault", FAULTS if EVERY else ["site killed"])
 def test_users_at_work(crowd: Crowd, fault: str) -> None:
     """Nothing is lost, and who is at the other site notices nothing."""
@@ -159,7 +163,7 @@ def test_users_at_work(crowd: Crowd, fault: str) -> None:
     assert not outcome.doubles
     if fault != "link between the sites cut":
         assert outcome.elsewhere == 0, outcome.troubles
-    if fault == "site killed":
+    if fault in SERVED_SOON:
         late = [one for one in outcome.troubles if (one.page_after or 0) > PAGE_SECONDS]
         assert not late, late
 

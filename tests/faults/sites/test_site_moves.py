@@ -17,7 +17,7 @@ from support.instance import Instance
 from support.notebook import Notebook
 from support.people import PASSWORD, make_accounts
 from support.person import Person
-from support.two_sites import SITES, Site, users_s3
+from support.two_sites import SITES, Site, users_s3, wait_for_sites
 from taccuino.sites import Place, home
 
 pytestmark = pytest.mark.integration
@@ -122,6 +122,29 @@ def test_an_older_server_is_told_and_ends(
     s3 = users_s3(pair[1], user.username)
     body = s3.get_object(Bucket=user.username, Key="older.txt")["Body"].read()
     assert body == b"kept\n"
+
+
+def test_who_comes_while_their_sites_hub_is_away_is_told(
+    pair: tuple[Instance, dict[str, Site]], user: Person
+) -> None:
+    """Their server runs on, and nobody but that hub can let this browser in to it."""
+    shared, sites = pair
+    user.login()
+    assert user.start()[-1].get("ready")
+    lab = f"{shared.url}/user/{user.username}/lab"
+    assert user.http.get(lab, timeout=20).url == lab
+    other = Person(shared.url, user.username, PASSWORD)
+    with sites["bari"].without("hub"):
+        other.login()
+        for _ in range(2):
+            began = time.monotonic()
+            page = other.http.get(lab, timeout=20)
+            assert time.monotonic() - began < 5
+            assert page.status_code == 424
+            assert 'data-elsewhere="bari"' in page.text
+        assert user.http.get(lab, timeout=20).url == lab, "who is in stays in"
+    wait_for_sites(shared)
+    assert other.http.get(lab, timeout=20).url == lab
 
 
 def test_a_busy_server_is_not_ended(

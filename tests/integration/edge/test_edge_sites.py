@@ -23,6 +23,9 @@ pytestmark = pytest.mark.integration
 SECRET = "s" * 40
 SERVERS = ip_network("127.0.1.0/24")
 """The addresses of notebook servers."""
+SERVER_LOGIN = "/hub/api/oauth2/authorize?client_id=jupyterhub-user-"
+QUICK = {"check_seconds": 0.2, "fall": 3, "rise": 1}
+SLOW = {"check_seconds": 4, "fall": 9, "rise": 1}
 
 
 class Hub(Upstream):
@@ -73,7 +76,7 @@ class Two:
 
 @pytest.fixture
 async def two(short: Path, request: pytest.FixtureRequest) -> AsyncIterator[Two]:
-    checks = getattr(request, "param", {"check_seconds": 0.2, "fall": 3, "rise": 1})
+    checks = getattr(request, "param", QUICK)
     ports, edges = {"bari": free_port(), "cnaf": free_port()}, {}
     secret = short / "secret"
     secret.write_text(SECRET)
@@ -93,7 +96,7 @@ async def two(short: Path, request: pytest.FixtureRequest) -> AsyncIterator[Two]
         )
         (short / name).mkdir(mode=0o711)
         edges[name] = Edge(settings, hub, await started(settings), [hub])
-    await asyncio.sleep(1)  # until each has seen the other
+    await asyncio.sleep(1 + checks["check_seconds"])  # until each has seen the other
     try:
         yield Two(edges)
     finally:
@@ -357,15 +360,71 @@ async def test_with_servers_at_both_sites_the_browsers_site_decides(
     assert await who(browser, f"{two.url('bari')}/hub/home") == "hub bari"
     for site in ("bari", "cnaf"):
         assert await who(browser, f"{two.url(site)}/user/alice/lab") == "alice at bari"
-        login = f"{two.url(site)}/hub/api/oauth2/authorize?client_id=jupyterhub-user-alice"
-        assert await who(browser, login) == "hub bari"
+        assert await who(browser, f"{two.url(site)}{SERVER_LOGIN}alice") == "hub bari"
 
 
 async def test_a_servers_login_is_at_its_own_site(two: Two, http: ClientSession) -> None:
+    """Wherever the browser is: another hub can let nobody in there."""
     await two.run_server("bari", "al@b")
     for site in ("bari", "cnaf"):
-        login = f"{two.url(site)}/hub/api/oauth2/authorize?client_id=jupyterhub-user-al%2540b"
+        login = f"{two.url(site)}{SERVER_LOGIN}al%2540b"
         assert await who(http, login) == "hub bari"
+        async with ClientSession(cookies={"taccuino-site": "cnaf"}) as browser:
+            assert await who(browser, login) == "hub bari"
+
+
+@pytest.mark.parametrize("two", [SLOW, QUICK], indirect=True, ids=["not known yet", "known"])
+@pytest.mark.parametrize("page", [f"{SERVER_LOGIN}alice", "/hub/home"])
+async def test_a_hub_that_stays_away_is_stood_in_for(two: Two, page: str) -> None:
+    """By either edge, also before it is known to be away; its servers run on."""
+    await two.run_server("bari", "alice")
+    await two.edges["bari"].hub.stop()
+    if two.edges["cnaf"].settings.sites.check_seconds < 1:
+        await asyncio.sleep(2)
+    for site in ("bari", "cnaf"):
+        began = time.monotonic()
+        async with ClientSession(cookies={"taccuino-site": "bari"}) as browser:
+            assert await who(browser, f"{two.url(site)}{page}") == "hub cnaf"
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("back", ["bari", "cnaf"])
+async def test_while_all_hubs_are_away_pages_wait(two: Two, back: str) -> None:
+    """Nothing goes round, and the first hub that is back answers."""
+    for edge in two.edges.values():
+        await edge.hub.stop()
+    requests = []
+    async with ClientSession(cookies={"taccuino-site": "bari"}) as browser:
+        for site in ("bari", "cnaf"):
+            url = f"{two.url(site)}/hub/home"
+            requests.append(asyncio.ensure_future(who(browser, url)))
+        await asyncio.sleep(8)
+        assert not any(request.done() for request in requests)
+        await two.edges[back].hub.start()
+        assert await asyncio.gather(*requests) == [f"hub {back}"] * 2
+
+
+async def test_how_a_site_is_is_answered_at_once(two: Two, http: ClientSession) -> None:
+    """Its peers ask it, and what watches the service."""
+    await two.edges["bari"].hub.stop()
+    for page in ("ready", "health"):
+        began = time.monotonic()
+        async with http.get(f"{two.url('bari')}/hub/{page}") as answer:
+            assert answer.status == 503
+        assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("two", [SLOW], indirect=True, ids=["slow checks"])
+async def test_a_form_that_was_passed_on_waits_for_its_hub(two: Two) -> None:
+    """What changes something is done once, and by nobody else."""
+    hub = two.edges["bari"].hub
+    await hub.stop()
+    async with ClientSession(cookies={"taccuino-site": "bari"}) as browser:
+        request = asyncio.ensure_future(browser.post(f"{two.url('cnaf')}/hub/spawn"))
+        await asyncio.sleep(6)
+        await hub.start()
+        async with await request as answer:
+            assert (await answer.json())["name"] == "hub bari"
 
 
 async def test_nobody_passes_for_a_peer(two: Two, http: ClientSession) -> None:

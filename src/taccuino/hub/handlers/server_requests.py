@@ -14,7 +14,7 @@ from taccuino.hub.offers import OptionsError
 from taccuino.hub.options import OptionsRefused
 from taccuino.iam import IAMAuthenticator
 
-from .sites import MovedLoginPage, PlacedCallback
+from .sites import MovedLoginPage, PlacedCallback, ServerLogin
 
 __all__ = ["HubAuthenticator", "OffersFirst"]
 
@@ -143,6 +143,7 @@ class OffersFirst:
             (r"/api/users/([^/]+)/server", ServerHandler),
             (r"/api/users/([^/]+)/servers/([^/]*)", ServerHandler),
             (r"/login", MovedLoginPage),
+            (r"/api/oauth2/authorize", ServerLogin),
             (r"/spawn", StartPage),
             (r"/spawn/([^/]+)", StartPage),
             (r"/spawn/([^/]+)/([^/]+)", StartPage),

@@ -6,16 +6,19 @@ import asyncio
 from typing import Any
 from urllib.parse import urlencode
 
+from jupyterhub.apihandlers.auth import OAuthAuthorizeHandler
 from jupyterhub.apihandlers.base import APIHandler
 from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.user import User
 from tornado import web
 from tornado.httputil import url_concat
 
 from taccuino.edge.sites import FROM_COOKIE, SITE_COOKIE
+from taccuino.hub.application import all_servers_known
 from taccuino.hub.sites import SITES_SCOPE, Sites
 from taccuino.iam.handlers import IAMCallbackHandler, LoginPageHandler
 
-__all__ = ["MovedLoginPage", "PlacedCallback", "site_handlers"]
+__all__ = ["MovedLoginPage", "PlacedCallback", "ServerLogin", "site_handlers"]
 
 _PLACED_COOKIE = "taccuino-placed"
 _PLACED_SECONDS = 60
@@ -84,6 +87,24 @@ class MovedLoginPage(LoginPageHandler):
             self.redirect(url_concat(self.hub.base_url + "oauth_login", {"next": next_url}))
             return None
         return await super().get()
+
+
+class ServerLogin(OAuthAuthorizeHandler):
+    """Lets a browser in to its user's server; that of another site it can only tell of.
+
+    A browser comes here for such a server while the other site's hub is away.
+    """
+
+    async def get(self) -> None:
+        """Show what is known of the server where it does not run here; else JupyterHub's."""
+        await all_servers_known(self.app)
+        user = self.current_user
+        client = self.get_argument("client_id", "")
+        own = user.spawner if isinstance(user, User) else None
+        if own is not None and not own.active and own.oauth_client_id == client:
+            self.redirect(f"{self.hub.base_url}user/{user.escaped_name}/")
+            return
+        await super().get()
 
 
 class MoveHandler(BaseHandler):
