@@ -51,8 +51,8 @@ _USABLE = """() => !document.getElementById('jupyterlab-splash')
 _NOTE_CLICK = """() => document.addEventListener('dblclick', () => {
     window.benchClick = performance.now();
 }, {capture: true, once: true})"""
-_CELL_IS_ACTIVE = """() =>
-    document.querySelector('.jp-Notebook .jp-CodeCell.jp-mod-active')"""
+_CELL_TAKES_KEYS = """() => document.activeElement.closest('.jp-Notebook')
+    ?.querySelector('.jp-CodeCell.jp-mod-active')"""
 _KERNEL_IS_THERE = """() => document.querySelector('.jp-Notebook .jp-CodeCell') && [
     ...document.querySelectorAll('#jp-main-statusbar .jp-StatusBar-TextItem')
 ].some((item) => /^(?!No Kernel).*\\| (Connecting|Idle)$/.test(item.textContent))"""
@@ -270,4 +270,4 @@ def _own_side(instance: Instance) -> _Side:
     def submit(page: Page) -> None:
         page.keyboard.press("Enter")
 
-    return _Side(OWN, instance.url, enter, submit, stop, _CELL_IS_ACTIVE)
+    return _Side(OWN, instance.url, enter, submit, stop, _CELL_TAKES_KEYS)

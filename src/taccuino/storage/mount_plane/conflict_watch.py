@@ -368,7 +368,7 @@ class ConflictWatch:
         log.warning("%s", found.sentence)
 
     def _s3(self, credentials: StorageCredentials) -> Any:
-        """A client with these credentials; making one costs 0.1 s of CPU."""
+        """A client with these credentials: it keeps its connections."""
         if self._client[0] != credentials.access_key:
             made = s3_client(
                 self._settings,
