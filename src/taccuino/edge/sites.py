@@ -25,6 +25,7 @@ __all__ = [
     "EDGE_PATH",
     "FROM_COOKIE",
     "PEER_HEADER",
+    "SHARED_FILES",
     "SITE_COOKIE",
     "UNREACHED",
     "edge_answer",
@@ -43,6 +44,8 @@ SITE_COOKIE = "taccuino-site"
 FROM_COOKIE = "taccuino-from"
 PEER_HEADER = "X-Taccuino-Peer"
 """The secret of all sites, by which a peer proves that it passes a request on."""
+SHARED_FILES = "/services/storage/s/"
+"""What the path of a link to a shared file begins with; then comes the site that knows it."""
 _FROM_SECONDS = 600
 _HEALTH = (("health", "/hub/ready"), ("alive", "/hub/health"))
 """The checks of a hub: whether it can start servers, and whether it answers."""
@@ -63,10 +66,15 @@ _NO_SERVER = (
     'its site is away. Nothing was changed.", "reason": "server_unreachable"}\''
 )
 """What a hub answers with 403, as it knows nothing of the XSRF cookie of a server's page."""
+_NO_LINK = (
+    "http-response return status 503 content-type text/plain hdr Retry-After 3 hdr Refresh 3 "
+    'string "The site that knows this link can not be reached now. Trying again..."'
+)
+"""What a hub answers with 404, until the storage pages are asked, which tell it better."""
 _HELD_ATTEMPTS = 6
 """Attempts, one each 0.5 s, until a request for this site's hub is taken to a peer."""
-_TURNS = 30
-"""Attempts at both together: half a minute, as a peer has its own 1.5 s for each."""
+_TURNS = 60
+"""Attempts at both together: half a minute, or twice that where a peer takes 1.5 s for each."""
 
 
 def edge_answer(settings: Settings) -> str:
@@ -115,7 +123,8 @@ def site_rules(settings: Settings, routes_file: str, peers_file: str) -> list[st
             (
                 f"http-request set-var(txn.site) str({peer.name}) if !settled "
                 f"server_at_{peer.name} edge_{peer.name} !server_login || !settled "
-                f"server_at_{peer.name} alive_{peer.name} server_login"
+                f"server_at_{peer.name} alive_{peer.name} server_login || !settled "
+                f"{{ path_beg {SHARED_FILES}{peer.name}/ }} edge_{peer.name}"
             ),
         ]
     # A login ends where it began, also at a hub that can start no servers: whoever has one
@@ -128,7 +137,8 @@ def site_rules(settings: Settings, routes_file: str, peers_file: str) -> list[st
         (
             "http-request set-var(txn.stays) bool(true) "
             f"if login {{ var(txn.sticky) -m str {settings.site} }} alive_here || "
-            "server_login runs_here !decided alive_here"
+            "server_login runs_here !decided alive_here || "
+            f"{{ path_beg {SHARED_FILES}{settings.site}/ }}"
         ),
         *(
             f"http-request set-var(txn.site) str({peer.name}) if !settled !decided login "
@@ -274,6 +284,8 @@ def site_backends(settings: Settings, hub: str, secret: str, pages: Sequence[str
             *_check(EDGE_PATH, peer.url),
             *site_cookies(settings),
             f"{_NO_JUDGE} if program answered_here {{ status 403 }}",
+            f"http-request set-var(txn.link) bool(true) if {{ path_beg {SHARED_FILES} }}",
+            f"{_NO_LINK} if answered_here {{ var(txn.link) -m bool }}",
             f"http-request set-header {PEER_HEADER} {secret}",
             f"use-server {peer.name} if TRUE",
             _server(peer, _checks(settings)),

@@ -17,6 +17,7 @@ from support.instance import Instance
 from support.notebook import Notebook
 from support.people import PASSWORD, make_accounts
 from support.person import Person
+from support.storage_pages import StoragePages
 from support.two_sites import SITES, Site, users_s3, wait_for_sites
 from taccuino.sites import Place, home
 
@@ -145,6 +146,36 @@ def test_who_comes_while_their_sites_hub_is_away_is_told(
         assert user.http.get(lab, timeout=20).url == lab, "who is in stays in"
     wait_for_sites(shared)
     assert other.http.get(lab, timeout=20).url == lab
+
+
+def told(address: str) -> str:
+    """Why a shared file can't be had."""
+    try:
+        answer = requests.get(address, timeout=20)
+    except requests.ConnectionError:
+        return ""  # waited for a site that was just found to be away
+    assert answer.status_code == 503, answer.url
+    return answer.text
+
+
+def test_a_shared_file_opens_at_either_site(
+    pair: tuple[Instance, dict[str, Site]], user: Person
+) -> None:
+    """One site knows of the link, whose name is in it."""
+    shared, sites = pair
+    pages = StoragePages(user)
+    assert site_of(user) == "bari"
+    pages.put("for all.txt", b"for all")
+    body = {"bucket": pages.bucket, "key": "for all.txt", "seconds": 600}
+    link = pages.ok("POST", "shares", body)["url"]
+    assert link.startswith(f"{shared.url}/services/storage/s/bari/")
+    entries = [link.replace(shared.url, site.settings.edge_url) for site in sites.values()]
+    for address in entries:
+        assert "for all.txt" in requests.get(address, timeout=20).text
+        assert requests.get(f"{address}/download", timeout=20).content == b"for all"
+    with sites["bari"].cut_off():
+        until(lambda: "The site bari" in told(entries[1]), 20)
+    until(lambda: requests.get(entries[1], timeout=20).status_code == 200, 20)
 
 
 def test_a_busy_server_is_not_ended(

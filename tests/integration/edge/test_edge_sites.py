@@ -15,7 +15,7 @@ from aiohttp import ClientSession, CookieJar, TCPConnector, web
 from edge_harness import Edge, Upstream, free_port, started
 
 from taccuino.edge import RELOAD_SIGNAL, PeerMap, RuntimeAPI, reload
-from taccuino.edge.sites import EDGE_PATH, PEER_HEADER
+from taccuino.edge.sites import EDGE_PATH, PEER_HEADER, SHARED_FILES
 from taccuino.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -425,6 +425,35 @@ async def test_a_form_that_was_passed_on_waits_for_its_hub(two: Two) -> None:
         await hub.start()
         async with await request as answer:
             assert (await answer.json())["name"] == "hub bari"
+
+
+async def test_a_shared_file_is_at_the_site_that_its_link_names(two: Two) -> None:
+    """Whoever follows it, with a cookie of any site or none."""
+    for site in ("bari", "cnaf"):
+        pages = await two.edges[site].upstream(f"pages at {site}")
+        await two.edges[site].routes().add_route("/services/storage/", pages.url, {})
+    for entry in ("bari", "cnaf"):
+        for cookies in ({}, {"taccuino-site": "bari"}, {"taccuino-site": "cnaf"}):
+            async with ClientSession(cookies=cookies) as browser:
+                for site in ("bari", "cnaf"):
+                    url = f"{two.url(entry)}{SHARED_FILES}{site}/{'x' * 32}"
+                    assert await who(browser, url) == f"pages at {site}"
+
+
+@pytest.mark.parametrize("two", [SLOW, QUICK], indirect=True, ids=["not known yet", "known"])
+async def test_a_shared_file_of_a_site_that_is_away(two: Two, http: ClientSession) -> None:
+    """No hub is asked, which would say that there is no such page."""
+    pages = await two.edges["cnaf"].upstream("pages at cnaf")
+    await two.edges["cnaf"].routes().add_route("/services/storage/", pages.url, {})
+    url = f"{two.url('cnaf')}{SHARED_FILES}bari/{'x' * 32}"
+    await stop_all(two.edges["bari"])
+    if two.edges["cnaf"].settings.sites.check_seconds > 1:
+        async with http.get(url) as answer:
+            assert answer.status == 503
+            assert answer.headers["Refresh"]
+    else:
+        await asyncio.sleep(1.5)
+        assert await who(http, url) == "pages at cnaf", "they say that bari is away"
 
 
 async def test_nobody_passes_for_a_peer(two: Two, http: ClientSession) -> None:

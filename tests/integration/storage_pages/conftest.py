@@ -6,9 +6,9 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
-from storage_pages import StoragePages
 
 from support.instance import Instance
+from support.storage_pages import StoragePages
 from taccuino.storage import StorageClients
 
 

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from storage_pages import StoragePages
+
+from support.storage_pages import StoragePages
 
 pytestmark = pytest.mark.integration
 

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from storage_pages import StoragePages
 
 from support.instance import Instance
+from support.storage_pages import StoragePages
 
 pytestmark = pytest.mark.integration
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 import requests
-from storage_pages import StoragePages
 
 from support.instance import Instance
+from support.storage_pages import StoragePages
 
 pytestmark = pytest.mark.integration
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from tornado.web import Application
 
+from taccuino.edge.sites import SHARED_FILES
 from taccuino.private_files import secret
 from taccuino.settings import Settings
 from taccuino.storage.mount_plane.credentials import CredentialSource
@@ -45,6 +46,9 @@ _CALLS = [
     ("(.*)", pages.MissingCall),
 ]
 
+_SHARED = rf"{SHARED_FILES}(?:([a-z0-9-]{{1,31}})/)?([A-Za-z0-9_-]{{32}})"
+"""A link: the site's name may be before its id."""
+
 
 def application(settings: Settings) -> Application:
     """The storage pages.
@@ -76,8 +80,8 @@ def application(settings: Settings) -> Application:
         (f"{PREFIX}oauth_callback", CallbackHandler, shared),
         (f"{PREFIX}health", pages.HealthHandler, shared),
         (f"{PREFIX}login", pages.LoginHandler, shared),
-        (rf"{PREFIX}s/([A-Za-z0-9_-]+)", share.SharedPage, shared),
-        (rf"{PREFIX}s/([A-Za-z0-9_-]+)/download", share.SharedDownload, shared),
+        (_SHARED, share.SharedPage, shared),
+        (f"{_SHARED}/download", share.SharedDownload, shared),
         # The version is in the path, so that modules which import each other share it.
         (rf"{PREFIX}static/[0-9a-f]+/hub/(.*)", pages.StaticHandler, {"path": str(HUB_STATIC)}),
         (rf"{PREFIX}static/[0-9a-f]+/(.*)", pages.StaticHandler, {"path": str(STATIC)}),

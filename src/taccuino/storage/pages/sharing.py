@@ -21,6 +21,7 @@ from urllib.parse import quote
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError
 
+from taccuino.edge.sites import SHARED_FILES
 from taccuino.settings import Settings
 from taccuino.storage.clients import StorageClients
 from taccuino.storage.errors import http_status, is_missing, storage_error
@@ -74,8 +75,26 @@ class Sharing:
         self._groups: dict[str, tuple[float, list[str] | None]] = {}
 
     def url(self, share: Share) -> str:
-        """A link's address."""
-        return f"{self._settings.url}/services/storage/s/{share.id}"
+        """A link's address; among several sites it names the one that knows the link."""
+        site = f"{self._settings.site}/" if self._settings.peers else ""
+        return f"{self._settings.url}{SHARED_FILES}{site}{share.id}"
+
+    def check_site(self, site: str | None) -> None:
+        """Whether a link that names this site, or none, can be looked up here.
+
+        Raises
+        ------
+        CallError
+            503 for a peer's: its edge could not be reached. 404 for another name.
+        """
+        if any(site == peer.name for peer in self._settings.peers):
+            raise CallError(
+                503,
+                f"The site {site}, where this link was made, can't be reached now. The link "
+                "works again when the site is back.",
+            )
+        if site not in (None, self._settings.site):
+            raise CallError(404, _ENDED)
 
     async def share(self, username: str, bucket: str, key: str, seconds: int) -> Share:
         """Make a link to a file that the user can read.

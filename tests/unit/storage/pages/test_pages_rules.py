@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from taccuino.settings import Settings
@@ -10,6 +12,7 @@ from taccuino.storage.pages.keys import check_folder, check_key, name_of, number
 from taccuino.storage.pages.places import places_of
 from taccuino.storage.pages.presigned import data_url, disposition, image_type
 from taccuino.storage.pages.records import Records
+from taccuino.storage.pages.sharing import Sharing
 from taccuino.storage.pages.uploads import joined_etag, part_size
 
 MIB, GIB, TIB = 1024**2, 1024**3, 1024**4
@@ -156,3 +159,26 @@ def test_records_keep_to_their_owner_and_their_time(tmp_path) -> None:
     assert records.deletion(token, "alice").markers == {"k": "v"}
     clock[0] += 3601
     assert records.deletion(token, "alice") is None
+
+
+def test_a_link_names_the_site_that_knows_it(tmp_path: Path) -> None:
+    """But where there is only one."""
+    alone = Settings.parse({"site": "bari"})
+    records = Records(tmp_path / "records.sqlite")
+    share = records.add_share("alice", "alice", "a", "e", 60)
+    sharing = Sharing(alone, records, None, "token")  # type: ignore[arg-type]
+    assert sharing.url(share) == f"{alone.url}/services/storage/s/{share.id}"
+    peers = [{"name": "cnaf", "url": "http://localhost:1"}]
+    secret = tmp_path / "secret"
+    secret.write_text("s" * 40)
+    two = Settings.parse(
+        {"site": "bari", "peers": peers, "sites": {"secret_file": str(secret)}}
+    )
+    sharing = Sharing(two, records, None, "token")  # type: ignore[arg-type]
+    assert sharing.url(share) == f"{two.url}/services/storage/s/bari/{share.id}"
+    for here in (None, "bari"):
+        sharing.check_site(here)
+    for site, status in (("cnaf", 503), ("nowhere", 404)):
+        with pytest.raises(CallError) as refused:
+            sharing.check_site(site)
+        assert refused.value.status == status

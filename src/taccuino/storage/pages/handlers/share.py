@@ -59,12 +59,13 @@ class ShareCall(Call):
 
 
 class SharedPage(PageHandler):
-    """``s/<id>``: what a link shares, for anybody who has it."""
+    """``s/<id>``, or ``s/<site>/<id>``: what a link shares, for anybody who has it."""
 
     needs_login = False
 
-    async def get(self, id_: str) -> None:
+    async def get(self, site: str | None, id_: str) -> None:
         """Answer with a page that offers the download."""
+        self.parts.sharing.check_site(site)
         file = await self.parts.sharing.look(id_)
         # The address is the secret: it goes nowhere from here.
         self.set_header("Referrer-Policy", "no-referrer")
@@ -85,12 +86,13 @@ class SharedPage(PageHandler):
 
 
 class SharedDownload(PageHandler):
-    """``s/<id>/download``: the file."""
+    """``download`` below a link: the file."""
 
     needs_login = False
 
-    async def get(self, id_: str) -> None:
+    async def get(self, site: str | None, id_: str) -> None:
         """Go to where it is downloaded, for a minute."""
+        self.parts.sharing.check_site(site)
         self.set_header("Referrer-Policy", "no-referrer")
         self.redirect(await self.parts.sharing.download(id_))
 
