@@ -14,12 +14,14 @@ from urllib.parse import urlsplit
 from taccuino.settings import Settings
 
 from .runtime import EdgeError
+from .words import section
 
 __all__ = ["STORAGE_DATA", "storage_data_backend"]
 
 STORAGE_DATA = "/storage-data/"
 """What such an address's path begins with."""
 
+_BACKEND = "backend storage-data from base"
 _HOST = re.compile(r"^[A-Za-z0-9.-]+$")
 _PREFIX = re.compile(r"^(/[A-Za-z0-9._~-]+)*$")
 _CA_FILE = "@system-ca"
@@ -59,7 +61,7 @@ def storage_data_backend(settings: Settings, s3_backend: str | None) -> str:
     """
     endpoint = settings.storage.endpoint
     if endpoint is None:
-        return "backend storage-data\n    mode http\n    http-request deny deny_status 503\n"
+        return section(_BACKEND, ["http-request deny deny_status 503"])
     url = urlsplit(endpoint)
     host, prefix = url.hostname or "", url.path.rstrip("/")
     literal = _is_address(host)
@@ -107,9 +109,7 @@ def storage_data_backend(settings: Settings, s3_backend: str | None) -> str:
         "retry-on conn-failure",
         server,
     ]
-    return f"{resolvers}backend storage-data from base\n" + "".join(
-        f"    {line}\n" for line in lines
-    )
+    return resolvers + section(_BACKEND, lines)
 
 
 def _is_address(host: str) -> bool:

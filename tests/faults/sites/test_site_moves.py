@@ -148,6 +148,13 @@ def test_who_comes_while_their_sites_hub_is_away_is_told(
     assert other.http.get(lab, timeout=20).url == lab
 
 
+def leads_to(entry: Site, site: str) -> bool:
+    """Whether a site's edge leads a browser that is at a site there; if not, it says so."""
+    cookies = {"taccuino-site": site}
+    answer = requests.get(f"{entry.settings.edge_url}/hub/sites", cookies=cookies, timeout=20)
+    return "taccuino-site" not in answer.cookies
+
+
 def told(address: str) -> str:
     """Why a shared file can't be had."""
     try:
@@ -176,6 +183,7 @@ def test_a_shared_file_opens_at_either_site(
     with sites["bari"].cut_off():
         until(lambda: "The site bari" in told(entries[1]), 20)
     until(lambda: requests.get(entries[1], timeout=20).status_code == 200, 20)
+    until(lambda: leads_to(sites["cnaf"], "bari"), 20)
 
 
 def test_a_busy_server_is_not_ended(
