@@ -94,7 +94,7 @@ def test_the_link_to_scratch_opens_in_anybodys_own_server(
         # With no server, JupyterHub offers to start one and keeps where to go.
         assert page.status_code in (200, 424)
         assert page.url.startswith(f"{person.url}/hub/spawn/bruno?next=")
-        events = person.start()
+        events = person.start(image="base")
         assert events[-1].get("ready"), events
         page = person.http.get(shared["link"], timeout=60)
         assert page.status_code == 200
