@@ -279,7 +279,7 @@ def site_backends(settings: Settings, hub: str, secret: str, pages: Sequence[str
             # while that is away too, a request waits for whichever is back first.
             f"retries {_TURNS}",
             "option redispatch 2",
-            f"retry-on conn-failure {UNREACHED}",
+            f"retry-on conn-failure empty-response {UNREACHED}",
             *RETRY_READS_ONLY,
             *_check(EDGE_PATH, peer.url),
             *site_cookies(settings),
