@@ -42,6 +42,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Lanes:
     return Lanes(config, log)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the very end, in a line each, why a test had to be run once more."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        crash = getattr(report.longrepr, "reprcrash", None)
+        why = " ".join(str(crash.message if crash else report.longrepr).split())
+        terminalreporter.write_line(f"RERUN {report.nodeid} - {why[-400:]}")
+
+
 @pytest.fixture(scope="session")
 def instance() -> Iterator[Instance]:
     """The whole service, running."""

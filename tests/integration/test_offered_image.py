@@ -35,9 +35,10 @@ def test_an_image_from_the_recipe_to_the_notebook(instance) -> None:
         person.stop()
     finally:
         instance.run("image", "withdraw", "own")
-    refused = person.api("POST", "/users/alice/server", json={"image": "own"})
-    assert refused.status_code == 400
-    assert "base" in refused.json()["message"]
+    for asked in (None, {"image": "own"}):  # the last choice, and this one
+        refused = person.api("POST", "/users/alice/server", json=asked)
+        assert refused.status_code == 400
+        assert "base" in refused.json()["message"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from taccuino.errors import SettingsError
 from taccuino.offers_file import load_offers, offers_path
 from taccuino.settings import ImageSettings, Settings, parse_size
 
-from .offers import INTERFACES, Offers, OptionsError, memory_label
+from .offers import INTERFACES, NotebookOptions, Offers, OptionsError, memory_label
 from .preloading import preload, preload_of
 
 __all__ = ["OptionsRefused", "ServerOptions", "offered_images"]
@@ -109,20 +109,43 @@ class ServerOptions:
         except OptionsError as error:
             raise OptionsRefused(error) from None
 
+    def chosen(
+        self, spawner: Any, user_options: Mapping[str, Any] | None = None
+    ) -> NotebookOptions:
+        """The options of a start that is asked for; of one without any, the last choice.
+
+        Raises
+        ------
+        OptionsRefused
+            If one is not on offer, as that of the last choice may be. It is forgotten then.
+        """
+        offers, stored = self.offers(spawner.user), _last_choice(spawner) or {}
+        asked = dict(user_options or stored)
+        try:
+            return offers.validate(asked)
+        except OptionsError as error:
+            if asked == stored:
+                self._forget(spawner, offers, stored)
+            raise OptionsRefused(error) from None
+
+    def _forget(self, spawner: Any, offers: Offers, refused: Mapping[str, Any]) -> None:
+        """Keep only what is on offer."""
+        try:
+            kept = offers.remembered(refused).as_user_options()
+        except OptionsError:
+            kept = {}
+        spawner.orm_spawner.user_options = kept
+        spawner.user.db.commit()
+
     def apply(self, spawner: Any, user_options: Mapping[str, Any]) -> None:
         """``Spawner.apply_user_options``: what every start of a server goes through.
 
         Raises
         ------
-        tornado.web.HTTPError
-            400 if an option is not on offer; the server is not started then.
+        OptionsRefused
+            If an option is not on offer; the server is not started then.
         """
-        offers = self.offers(spawner.user)
-        try:
-            chosen = offers.validate(dict(user_options))
-        except OptionsError as error:
-            self._forget(spawner, offers, user_options)
-            raise OptionsRefused(error) from None
+        chosen = self.chosen(spawner, user_options)
         spawner.user_options = spawner.orm_spawner.user_options = chosen.as_user_options()
         values = {
             "cpu_limit": chosen.cpu,
@@ -131,19 +154,11 @@ class ServerOptions:
             "image": chosen.reference,
             "interface": chosen.interface,
             # DockerSpawner looks an image named in user_options up in here.
-            "allowed_images": {image.name: image.reference for image in offers.images},
+            "allowed_images": {chosen.image: chosen.reference},
         }
         for name, value in values.items():
             if spawner.has_trait(name):
                 setattr(spawner, name, value)
-
-    def _forget(self, spawner: Any, offers: Offers, refused: Mapping[str, Any]) -> None:
-        """Keep only what was on offer: JupyterHub has stored the options already."""
-        try:
-            kept = offers.remembered(dict(refused)).as_user_options()
-        except OptionsError:
-            kept = {}
-        spawner.orm_spawner.user_options = kept
 
 
 class OptionsRefused(web.HTTPError):

@@ -153,7 +153,10 @@ def wait_until(condition, seconds: float, otherwise=lambda: "it did not happen")
 def run_hub(culling: dict, admission: dict | None = None, tornado: dict | None = None, **more):
     """A hub; ``tornado`` are settings of tornado's, ``more`` are Taccuino's."""
     directory = Path(tempfile.mkdtemp(prefix="tc-hub-", dir="/tmp"))
-    hub = Hub(directory, culling, admission or {}, tornado or {}, more)
+    # A start is answered at once, as in the service.
+    hub = Hub(
+        directory, culling, admission or {}, {"slow_spawn_timeout": 0} | (tornado or {}), more
+    )
     try:
         hub.start()
         yield hub

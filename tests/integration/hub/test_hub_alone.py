@@ -12,6 +12,9 @@ import pytest
 import requests
 from hub_trial import wait_until
 
+from taccuino.offers_file import offer, withdraw
+from taccuino.settings import ImageSettings
+
 pytestmark = pytest.mark.integration
 
 
@@ -49,6 +52,31 @@ def test_options_that_were_stored_elsewhere_are_checked_too(hub):
     answer = hub.api("POST", server)
     assert answer.status_code == 400
     hub.run_server("patch")  # the junk is not remembered
+
+
+def test_a_last_choice_that_was_withdrawn_is_refused_and_forgotten(hub):
+    trial = ImageSettings(name="trial", reference="local/trial")
+    offers = hub.directory / "state" / "offers.json"
+    offer(offers, trial)
+    hub.run_server("wilma", image="trial", memory="4G")
+    hub.stop_server("wilma")
+    assert withdraw(offers, "trial")
+    answer = hub.api("POST", user(hub, "wilma"))
+    assert answer.status_code == 400
+    assert answer.json()["message"] == "Image 'trial' is not offered to you; choose base"
+    assert hub.server("wilma") is None
+    hub.run_server("wilma")
+    chosen = hub.server("wilma")["user_options"]
+    assert [chosen[name] for name in ("image", "memory")] == ["base", "4G"]
+
+
+def test_what_was_refused_does_not_touch_the_last_choice(hub):
+    hub.run_server("wanda", memory="4G")
+    hub.stop_server("wanda")
+    link = f"{hub.url}/spawn/wanda?opt-image=evil"
+    assert "choose base" in hub.browser("wanda").get(link, timeout=10).text
+    hub.run_server("wanda")
+    assert hub.server("wanda")["user_options"]["memory"] == "4G"
 
 
 def test_a_start_takes_the_options_and_remembers_them(hub):

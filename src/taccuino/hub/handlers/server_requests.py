@@ -57,19 +57,16 @@ class RoomFirst:
         Raises
         ------
         taccuino.hub.admission.NoRoom
+        OptionsRefused
+            If an option is not on offer.
         InMaintenance
             If the site takes no new servers.
         """
         ours = self.settings  # type: ignore[attr-defined]
         if begun := ours["taccuino_sites"].maintenance:
             raise InMaintenance(ours["taccuino_sites"].site, begun.message)
-        chosen = options or user.spawners[server_name].orm_spawner.user_options
-        try:
-            memory = ours["taccuino_options"].offers(user).validate(chosen or {}).memory_bytes
-        except OptionsError:
-            pass  # refused in a moment, with its own words
-        else:
-            ours["taccuino_admission"].check(self.users.values(), memory)  # type: ignore[attr-defined]
+        chosen = ours["taccuino_options"].chosen(user.spawners[server_name], options)
+        ours["taccuino_admission"].check(self.users.values(), chosen.memory_bytes)  # type: ignore[attr-defined]
         await super().spawn_single_user(user, server_name, display_name, options)  # type: ignore[misc]
 
 
