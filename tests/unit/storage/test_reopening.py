@@ -6,32 +6,38 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from taccuino.storage.mount_plane.configuration import RcloneError
+from taccuino.storage.mount_plane.rclone import Rclone
 from taccuino.storage.mount_plane.reopening import reopen
 
 
-class QueueDouble:
-    """rclone's queue; opening a file, which ``seen`` are, puts it back to its usual time."""
+class QueueDouble(Rclone):
+    """rclone's queue; opening a file, as those that are ``there``, puts it back to its time."""
 
-    def __init__(self, *names: str) -> None:
-        self.items = [
+    def __init__(self, *names: str, left: str = "") -> None:
+        self.items: list[dict[str, Any]] = [
             {"id": number, "name": name, "expiry": 1.0, "uploading": False}
             for number, name in enumerate(names)
         ]
         self.looks = 0
+        self.left = left
 
     def opened(self, *names: str) -> None:
         for item in self.items:
             if item["name"] in names:
                 item["expiry"] = 2.0
 
-    async def call(self, command: str, **options: Any) -> dict[str, Any]:
-        if command == "vfs/queue":
+    async def call(self, method: str, timeout: float = 10.0, **options: Any) -> dict[str, Any]:
+        if method == "vfs/queue":
             self.looks += 1
             if self.looks == 2:
                 self.opened("there")
             return {"queue": [dict(item) for item in self.items]}
-        assert command == "vfs/queue-set-expiry"
-        self.items[options["id"]]["expiry"] = options["expiry"]
+        assert method == "vfs/queue-set-expiry"
+        item = self.items[options["id"]]
+        if item["name"] == self.left:
+            raise RcloneError("id not found in queue")
+        item["expiry"] = options["expiry"]
         return {}
 
     @property
@@ -55,3 +61,13 @@ async def test_what_cannot_be_opened_yet_stays_put_off(tmp_path: Path) -> None:
     part = SimpleNamespace(vfs="v:", target=tmp_path)
     assert await reopen(queue, part) == {"folder/silent"}  # type: ignore[arg-type]
     assert queue.expiries == {"there": 2.0, "folder/silent": 600.0}
+
+
+async def test_what_leaves_the_queue_meanwhile_keeps_nothing_else_from_its_upload(
+    tmp_path: Path,
+) -> None:
+    queue = QueueDouble("uploaded", "unseen", left="uploaded")
+    part = SimpleNamespace(vfs="v:", target=tmp_path)
+    assert await reopen(queue, part) == set()  # type: ignore[arg-type]
+    await queue.upload_now("v:")
+    assert queue.expiries == {"uploaded": 1.0, "unseen": 0}

@@ -38,7 +38,7 @@ from .rclone import Rclone
 from .relay import StorageRelay
 from .reopening import reopen
 from .texts import dirty_texts, keep_apart
-from .uploads import FailureReasons, Pending, hurry, pending
+from .uploads import FailureReasons, Pending, pending
 
 __all__ = ["CloudMounts"]
 
@@ -106,6 +106,7 @@ class CloudMounts:
         self._log_size = -1
         self._hurried = 0.0
         self._unopened: set[str] = set()
+        self._reopening = asyncio.Lock()
         self._starts: deque[float] = deque(maxlen=3)
 
     @property
@@ -335,9 +336,11 @@ class CloudMounts:
 
     async def _reopen(self, rclone: Rclone, part: Part) -> bool:
         """Open what an earlier rclone left to upload; whether none is left to open."""
-        if part.name in self._unopened and (part.read_only or not await reopen(rclone, part)):
-            self._unopened.discard(part.name)
-        return part.name not in self._unopened
+        async with self._reopening:
+            unopened = part.name in self._unopened
+            if unopened and (part.read_only or not await reopen(rclone, part)):
+                self._unopened.discard(part.name)
+            return part.name not in self._unopened
 
     async def _probe(self, rclone: Rclone, part: Part, limit: float) -> str | None:
         """Whether the storage answers and gives access: one listing of next to nothing."""
@@ -437,8 +440,12 @@ class CloudMounts:
         if rclone is None or not self.alive:
             return
         for part in await self._mounted_parts():
-            if await self._reopen(rclone, part) or not self._record.wanted:
-                await hurry(rclone, [part])
+            try:
+                opened = await self._reopen(rclone, part)
+                if (opened or not self._record.wanted) and not part.read_only:
+                    await rclone.upload_now(part.vfs)
+            except RcloneError as error:  # `look` sees to the rest of it
+                log.warning("%s: %s", part.target, error)
 
     async def upload_errors(self, waiting: Pending) -> list[str]:
         """A sentence for each file that can't be uploaded."""

@@ -23,6 +23,7 @@ from .limits import ProcessGroup
 __all__ = ["Rclone"]
 
 _OPEN_FILES = 16384
+_LEFT_THE_QUEUE = "id not found in queue"
 
 
 def _started(pid: int) -> int | None:
@@ -169,9 +170,22 @@ class Rclone:
 
     async def upload_now(self, remote: str) -> None:
         """Begin all uploads that wait: for their delay, or after a failure for longer."""
-        for item in (await self.call("vfs/queue", fs=remote)).get("queue") or []:
-            if not item["uploading"] and item["expiry"] > 0:
-                await self.call("vfs/queue-set-expiry", fs=remote, id=item["id"], expiry=-1)
+        for item in await self.waiting(remote):
+            if item["expiry"] > 0:
+                await self.upload_in(remote, item, -1)
+
+    async def waiting(self, remote: str) -> list[dict[str, Any]]:
+        """What waits for its upload, and is not being uploaded (rclone: ``vfs/queue``)."""
+        queue = (await self.call("vfs/queue", fs=remote)).get("queue") or []
+        return [item for item in queue if not item["uploading"]]
+
+    async def upload_in(self, remote: str, item: dict[str, Any], seconds: float) -> None:
+        """Begin an upload so many seconds from now, if it still waits."""
+        try:
+            await self.call("vfs/queue-set-expiry", fs=remote, id=item["id"], expiry=seconds)
+        except RcloneError as error:
+            if _LEFT_THE_QUEUE not in str(error):
+                raise
 
     async def stop(self) -> None:
         """End the process; what waits for its upload stays in the cache."""

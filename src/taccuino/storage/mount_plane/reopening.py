@@ -41,31 +41,21 @@ async def reopen(rclone: Rclone, part: Part) -> set[str]:
     RcloneError
         If rclone does not answer.
     """
-    waiting = await _waiting(rclone, part)
+    waiting = await rclone.waiting(part.vfs)
     for item in waiting:
         if not _is_put_off(item):
-            await _set_expiry(rclone, part, item, _PUT_OFF_SECONDS)
+            await rclone.upload_in(part.vfs, item, _PUT_OFF_SECONDS)
     names = [item["name"] for item in waiting]
     left = await asyncio.to_thread(_open_each, part.target, names)
-    for item in await _waiting(rclone, part):
+    for item in await rclone.waiting(part.vfs):
         if _is_put_off(item) and item["name"] in names and item["name"] not in left:
             log.warning("%s: %s is not there; uploaded all the same", part.target, item["name"])
-            await _set_expiry(rclone, part, item, 0)
+            await rclone.upload_in(part.vfs, item, 0)
     return left
-
-
-async def _waiting(rclone: Rclone, part: Part) -> list[dict[str, Any]]:
-    """What waits for its upload, and is not being uploaded."""
-    queue = (await rclone.call("vfs/queue", fs=part.vfs)).get("queue") or []
-    return [item for item in queue if not item["uploading"]]
 
 
 def _is_put_off(item: dict[str, Any]) -> bool:
     return bool(item["expiry"] > _PUT_OFF_SECONDS / 2)
-
-
-async def _set_expiry(rclone: Rclone, part: Part, item: dict[str, Any], seconds: float) -> None:
-    await rclone.call("vfs/queue-set-expiry", fs=part.vfs, id=item["id"], expiry=seconds)
 
 
 def _open_each(directory: Path, names: Iterable[str]) -> set[str]:

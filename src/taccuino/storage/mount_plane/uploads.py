@@ -15,7 +15,7 @@ from .held import held_files
 from .journal import Entry, Failed, Journal, Queued, Renamed
 from .rclone import Rclone
 
-__all__ = ["FailureReasons", "Pending", "hurry", "pending"]
+__all__ = ["FailureReasons", "Pending", "pending"]
 
 log = logging.getLogger(__name__)
 
@@ -44,18 +44,6 @@ async def pending(rclone: Rclone, parts: Iterable[Part], cache: Path) -> Pending
         found.files += waiting
         found.failing += [(part.title, name, tries) for name, tries in failed]
     return found
-
-
-async def hurry(rclone: Rclone, parts: Iterable[Part]) -> None:
-    """Begin all uploads that wait for their delay or their next try."""
-    for part in parts:
-        if part.read_only:
-            continue
-        try:
-            await rclone.upload_now(part.vfs)
-        except RcloneError as error:
-            # A file may have left the queue in the meantime.
-            log.debug("%s: %s", part.target, error)
 
 
 class FailureReasons:
