@@ -313,13 +313,10 @@ def _token(settings: Settings, hub: str, secret: str) -> list[str]:
     A hub answers 403 to a token that it does not know; then the next one is asked. Who did not
     refuse it is remembered by the token's digest, and asked alone from then on.
     """
-    away = " || ".join(
-        f"{{ status 403 }} !{{ srv_is_up(alive-{site}/{server}) }}"
-        for site, server in (
-            (settings.site, "here"),
-            *((peer.name, peer.name) for peer in settings.peers),
-        )
-    )
+    asked = [f"alive-{settings.site}/here"]
+    for peer in settings.peers:  # its hub, by its edge
+        asked += [f"alive-{peer.name}/{peer.name}", f"site-{peer.name}/{peer.name}"]
+    away = " || ".join(f"{{ status 403 }} !{{ srv_is_up({one}) }}" for one in asked)
     return [
         "stick-table type string len 64 size 100k expire 1h",
         f"http-request set-var(txn.token) {_DIGEST}",

@@ -183,7 +183,7 @@ def test_a_shared_file_opens_at_either_site(
     with sites["bari"].cut_off():
         until(lambda: "The site bari" in told(entries[1]), 20)
     until(lambda: requests.get(entries[1], timeout=20).status_code == 200, 20)
-    until(lambda: leads_to(sites["cnaf"], "bari"), 20)
+    until(lambda: leads_to(sites["cnaf"], "bari") and leads_to(sites["bari"], "cnaf"), 20)
 
 
 def test_a_busy_server_is_not_ended(

@@ -207,6 +207,20 @@ async def test_no_token_is_refused_while_a_hub_is_away(two: Two, http: ClientSes
     )
 
 
+async def test_no_token_is_refused_while_only_the_way_to_a_hub_is_away(
+    two: Two, http: ClientSession
+) -> None:
+    """As after a cut, when the peer's hub was found again and its edge was not yet."""
+    url, headers = f"{two.url('cnaf')}/hub/api/user", {"Authorization": "token hub bari, new"}
+    runtime = two.runtime("cnaf")
+    await runtime.execute(["set server site-bari/bari state maint"])
+    async with http.get(url, headers=headers) as answer:
+        assert answer.status == 503
+        assert (await answer.json())["reason"] == "site_unavailable"
+    await runtime.execute(["set server site-bari/bari state ready"])
+    assert await who(http, url, headers=headers) == "hub bari"
+
+
 async def stop_all(edge: Edge) -> None:
     """A site is lost: its edge and its hub."""
     master = psutil.Process(edge.process.pid)
