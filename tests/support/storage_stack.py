@@ -27,7 +27,7 @@ from joserfc.jwk import RSAKey
 from support.person import Person
 from taccuino.local.ceph import ceph_services
 from taccuino.local.iam import iam_service, jwks_file, signing_key
-from taccuino.local.resolve import resolve
+from taccuino.local.resolve import keep, resolve
 from taccuino.local.service import Service
 from taccuino.settings import Settings
 from taccuino.storage.clients import StorageClients, s3_client
@@ -216,9 +216,8 @@ def running_stack() -> Iterator[Stack]:
     names = ("iam_port", "iam_backend_port", "s3_port", "s3_backend_port", "ceph_mon_port")
     ports = free_ports(len(names) + 1)
     local = {**dict(zip(names, ports, strict=False)), "storage_size": "4G"}
-    settings = resolve(
-        Settings.parse({"state_dir": str(state), "port": ports[-1], "local": local})
-    )
+    named = Settings.parse({"state_dir": str(state), "port": ports[-1], "local": local})
+    settings = keep(resolve(named))
     stack = Stack(settings)
     try:
         stack.start(iam_service(settings))

@@ -159,3 +159,32 @@ def test_resolved_settings_come_back_as_they_were(
 )
 def test_the_public_address(data: dict[str, object], url: str) -> None:
     assert Settings.parse(data).url == url
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("engine.network_pool", "foo"),
+        ("engine.network_pool", "fd00::/64"),
+        ("edge.bind", "*:80 ssl"),
+        ("edge.proxy_networks", ["10.0.0.0/8", "everybody"]),
+        ("storage.endpoint", "s3.example.org"),
+        ("storage.endpoint", "https://s3.example.org/a b"),
+        ("storage.scratch_bucket", "Scratch_1"),
+    ],
+)
+def test_what_a_service_could_not_use_is_a_fault(key: str, value: object) -> None:
+    section, name = key.split(".")
+    with pytest.raises(SettingsError) as caught:
+        Settings.parse({section: {name: value}})
+    assert all(fault.key.startswith(key) for fault in caught.value.faults)
+
+
+def test_sites_of_the_environment_do_not_hide_a_wrong_section(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "taccuino.toml"
+    file.write_text("local = 3\n")
+    monkeypatch.setenv("TACCUINO_SITES", "bari,cnaf")
+    with pytest.raises(SettingsError, match="local"):
+        Settings.load(file)

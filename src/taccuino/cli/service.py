@@ -124,8 +124,12 @@ def check(
     warning, since the service starts without them.
     """
     settings = Settings.load(file)
-    faults = local.check(settings)
-    for warning in asyncio.run(local.warnings(settings)):
+    try:
+        resolved = local.resolve(settings)
+        faults = local.check(resolved)
+    except SettingsError as error:
+        resolved, faults = settings, error.faults
+    for warning in asyncio.run(local.warnings(resolved)):
         _console.print(f"warning: {warning}", markup=False)
     if faults:
         raise SettingsError(str(file or "this machine"), faults)

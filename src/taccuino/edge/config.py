@@ -10,15 +10,14 @@ https://docs.haproxy.org/2.6/configuration.html.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 
 from taccuino.front_end import URL_PREFIX
 from taccuino.settings import Settings
 
-from .runtime import EdgeError
 from .sites import (
+    SHARED_FILES,
     UNREACHED,
     edge_answer,
     front_door,
@@ -203,6 +202,9 @@ def _service(settings: Settings, peer_secret: str, *, hsts: bool) -> str:
         *_for_servers_only(settings),
         edge_answer(settings),
         "http-request set-var(txn.path) path",
+        # Who knows this path reads the file: it is in no log.
+        f"acl shared_file path_beg {SHARED_FILES}",
+        f"http-request set-var(txn.path) str({SHARED_FILES}...) if shared_file",
         *(known_peer(peer_secret) if settings.peers else ()),
         *_WHO_ASKED,
         *_without_iam_cookies(),
@@ -313,11 +315,6 @@ def _for_load_balancers(settings: Settings) -> list[str]:
     """The port that takes the PROXY protocol, which anybody could tell lies with."""
     if not settings.edge.proxy_port:
         return []
-    for network in settings.edge.proxy_networks:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            raise EdgeError(f"edge.proxy_networks: {error}") from None
     networks = " ".join(settings.edge.proxy_networks)
     bind = bind_line(
         settings, settings.edge.proxy_port, tls=settings.edge.certificate is not None
@@ -332,17 +329,17 @@ def _for_load_balancers(settings: Settings) -> list[str]:
 
 
 def _without_iam_cookies() -> list[str]:
-    # Few requests have them: it is quicker to look for the words first.
-    rules = [f"acl iam_cookies req.fhdr(cookie) -m sub {' '.join(IAM_COOKIES)}"]
-    for name in IAM_COOKIES:
-        for pattern, rest in (  # first where it follows another cookie, then where it is first
-            (rf"^(.*); *{name}=[^;]*(.*)$", r"\1\2"),
-            (rf"^{name}=[^;]*;? *(.*)$", r"\1"),
-        ):
-            rules.append(
-                f"http-request replace-header Cookie '{pattern}' '{rest}' if iam_cookies"
-            )
-    return [*rules, "http-request del-header Cookie if { req.fhdr(cookie) -m len 0 }"]
+    """However often a page of a user's server has set cookies of these names."""
+    ours = rf"(^|; *)({'|'.join(IAM_COOKIES)})=[^;]*"
+    rest = f"%[req.fhdr(cookie),regsub('{ours}','',g),regsub('^; *','')]"
+    return [
+        # Few requests have them: it is quicker to look for the words first.
+        f"acl iam_cookies req.fhdr(cookie) -m sub {' '.join(IAM_COOKIES)}",
+        # No browser sends two such headers (RFC 6265, section 5.4).
+        "http-request del-header Cookie if iam_cookies { req.fhdr_cnt(cookie) gt 1 }",
+        f'http-request set-header Cookie "{rest}" if iam_cookies',
+        "http-request del-header Cookie if { req.fhdr(cookie) -m len 0 }",
+    ]
 
 
 def _login_limit(settings: Settings, condition: str) -> list[str]:

@@ -310,8 +310,8 @@ def site_backends(settings: Settings, hub: str, secret: str, pages: Sequence[str
 def _token(settings: Settings, hub: str, secret: str) -> list[str]:
     """API calls with a token: only the hub that made it knows it.
 
-    A hub answers 403 to a token that it does not know; then the next one is asked. Who did not
-    refuse it is remembered by the token's digest, and asked alone from then on.
+    A hub answers 403 to a token that it does not know; then the next one is asked. Who did what
+    it was asked for is remembered by the token's digest, and asked alone from then on.
     """
     asked = [f"alive-{settings.site}/here"]
     for peer in settings.peers:  # its hub, by its edge
@@ -320,7 +320,10 @@ def _token(settings: Settings, hub: str, secret: str) -> list[str]:
     return [
         "stick-table type string len 64 size 100k expire 1h",
         f"http-request set-var(txn.token) {_DIGEST}",
-        "stick store-response var(txn.token) unless { status 403 }",
+        # Anybody is answered at the API's root.
+        "http-request set-var(txn.anybody) bool(true) if { path /hub/api/ }",
+        "acl for_anybody var(txn.anybody) -m bool",
+        "stick store-response var(txn.token) if { status 200:299 } !for_anybody",
         f"{_NO_JUDGE} if {away}",
         "option http-buffer-request",
         "timeout connect 500ms",

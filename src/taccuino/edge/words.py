@@ -57,11 +57,9 @@ def bind_line(settings: Settings, port: int, *, tls: bool) -> str:
     Raises
     ------
     EdgeError
-        If the address is none, or a certificate is needed and not named.
+        If a certificate is needed and not named.
     """
     address = settings.edge.bind
-    if not re.match(r"^(\*|[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+)$", address):
-        raise EdgeError(f"edge.bind: {address!r} is no address; write * or an IP address")
     if ":" in address:
         address = f"[{address}]"
     if not tls:

@@ -264,7 +264,7 @@ def _configure_handlers(
         *site_handlers,
     ]
     c.JupyterHub.tornado_settings = {
-        "headers": _headers(settings),
+        "headers": _headers(),
         "log_function": log_without_secret,
         "taccuino_credentials": backend,
         "taccuino_options": options,
@@ -275,7 +275,7 @@ def _configure_handlers(
     }
 
 
-def _headers(settings: Settings) -> dict[str, str]:
+def _headers() -> dict[str, str]:
     """Security headers; ``unsafe-inline`` is for JupyterHub's own pages, such as admin."""
     policy = {
         "default-src": "'self'",
@@ -286,14 +286,11 @@ def _headers(settings: Settings) -> dict[str, str]:
         "base-uri": "'self'",
         "frame-ancestors": "'none'",
     }
-    headers = {
+    return {
         "Content-Security-Policy": "; ".join(f"{key} {value}" for key, value in policy.items()),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
     }
-    if settings.edge.certificate:
-        headers["Strict-Transport-Security"] = "max-age=31536000"
-    return headers
 
 
 def _checks(settings: Settings, backend: StorageBackend) -> list[Check]:

@@ -109,6 +109,8 @@ def _private_files(settings: Settings) -> dict[str, Path | None]:
         private["iam.client_secret_file"] = settings.iam.client_secret_file
     if not settings.embedded_storage:
         private["storage.admin_credentials_file"] = settings.storage.admin_credentials_file
+    if settings.peers:
+        private["sites.secret_file"] = settings.sites.secret_file
     snapshots = settings.snapshots
     if snapshots.enabled and not snapshots.has_own_key(settings.state_dir):
         private["snapshots.key_file"] = snapshots.key_file

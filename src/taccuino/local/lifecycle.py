@@ -18,7 +18,7 @@ from .checks import check
 from .mounts import release_loop_devices, unmount_below
 from .order import Task, run_in_order
 from .release import release_servers, remove_firewall, renew_credentials
-from .resolve import make_directories, resolve, resolved_file
+from .resolve import keep, make_directories, resolve, resolved_file
 from .service import Service
 from .services import service_names, services_of
 from .sites import down_sites, up_sites
@@ -80,17 +80,17 @@ def up(settings: Settings, report: Report, *, image: bool = True) -> Settings:
 
 
 def prepared(settings: Settings) -> Settings:
-    """The resolved settings of a machine that can run the instance.
+    """The resolved settings of a machine that can run the instance, which are kept.
 
     Raises
     ------
     SettingsError
-        If it can't.
+        If it can't; then what runs keeps the settings that it has.
     """
     resolved = resolve(settings)
     if faults := [fault for fault in check(resolved) if fault.mend]:
         raise SettingsError("this machine", faults)
-    return resolved
+    return keep(resolved)
 
 
 def start_task(supervision: Supervision, service: Service, report: Report) -> Task:
@@ -156,7 +156,7 @@ def down(settings: Settings, report: Report) -> None:
             release_servers(settings, report)
         for name in reversed(service_names(settings)):
             supervision.stop(name)
-        supervision.shutdown({})
+        supervision.shutdown()
         remove_firewall(settings)
         report("services      stopped")
 
@@ -182,13 +182,14 @@ def purge(settings: Settings, report: Report) -> None:
         )
         fault = Fault("state_dir", problem, "look at what is in it, and remove it by hand")
         raise SettingsError("purge", [fault])
-    unmount_below(state, itself=False)
-    release_loop_devices(state)
-    if state.is_mount():
-        for path in state.iterdir():
+    with exclusive(state):
+        unmount_below(state, itself=False)
+        release_loop_devices(state)
+        # The settings go last: a purge that is interrupted can be begun again.
+        for path in sorted(state.iterdir(), key=lambda path: path == resolved_file(state)):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    else:
-        shutil.rmtree(state)
+        if not state.is_mount():
+            state.rmdir()
     report(f"{state} deleted")
 
 

@@ -108,7 +108,9 @@ def mount_plane_service(settings: Settings) -> Service:
         # Of the hub's settings it needs the port alone.
         configuration=f"{settings.hub.port} "
         + _configuration(
-            settings, "state_dir", "host", "port", "storage", "mount_plane", "workarea", "local"
+            settings,
+            *("state_dir", "host", "port", "site"),
+            *("storage", "mount_plane", "workarea", "snapshots", "local"),
         ),
         ready_timeout=30.0,
     )
@@ -124,7 +126,11 @@ def storage_pages_service(settings: Settings) -> Service:
         ready=lambda: port_answers(port, "/services/storage/health"),
         ready_timeout=30.0,
         configuration=f"{settings.hub.port} {settings.edge.certificate} "
-        + _configuration(settings, "name", "state_dir", "host", "port", "storage", "local"),
+        + _configuration(
+            settings,
+            *("name", "state_dir", "address", "host", "port", "site", "peers"),
+            *("storage", "local"),
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from .ports import OFFSETS, SITE_PORTS, PortNeed, bindable, choose
 from .processes import listener
 from .secret_files import make_secrets
 
-__all__ = ["as_resolved", "load", "make_directories", "resolve", "resolved_file"]
+__all__ = ["as_resolved", "keep", "load", "make_directories", "resolve", "resolved_file"]
 
 _EMBEDDED_CLIENT_ID = "taccuino"
 _DIRECTORIES = {
@@ -35,7 +35,7 @@ _DIRECTORIES = {
     "front-end": 0o711,
     "sites": 0o711,
 }
-_FILES = {"settings.json", "settings.new", "accounts.json", "offers.json", "taccuino.toml"}
+_FILES = {"settings.json", "accounts.json", "offers.json", "offers.lock", "taccuino.toml"}
 
 
 def resolved_file(state_dir: Path) -> Path:
@@ -65,7 +65,7 @@ def as_resolved(settings: Settings) -> Settings:
 
 
 def resolve(settings: Settings, taken: Callable[[int], str | None] | None = None) -> Settings:
-    """Fill what was left open, make the state directory and the secrets, save the result.
+    """Fill what was left open. Nothing is written: see `keep`.
 
     What the operator wrote always wins; what an earlier run chose stays.
 
@@ -103,6 +103,8 @@ def resolve(settings: Settings, taken: Callable[[int], str | None] | None = None
     if external_storage:
         keys -= {"local.s3_port", "local.s3_backend_port", "local.ceph_mon_port"}
     needs = [PortNeed(key, _at(data, key), _at(kept, key)) for key in OFFSETS if key in keys]
+    if settings.edge.proxy_port:
+        needs.append(PortNeed("edge.proxy_port", settings.edge.proxy_port))
     ports, port_faults = choose(settings.port, needs, taken or _holder(state))
     if faults or port_faults:
         raise SettingsError("the settings", [*faults, *port_faults])
@@ -116,9 +118,20 @@ def resolve(settings: Settings, taken: Callable[[int], str | None] | None = None
         storage["endpoint"] = f"http://{settings.host}:{local['s3_port']}"
         storage["admin_credentials_file"] = state / "secrets/storage-admin.json"
 
-    resolved = Settings.parse(data, "the resolved settings")
+    return Settings.parse(data, "the resolved settings")
+
+
+def keep(resolved: Settings) -> Settings:
+    """Make the state directory and the secrets, and save the settings for all processes.
+
+    Raises
+    ------
+    SettingsError
+        If the directory can't be made.
+    """
+    state, local = resolved.state_dir, resolved.local
     make_directories(state)
-    make_secrets(state, embedded_iam=not external_iam, sites=bool(local["sites"]))
+    make_secrets(state, embedded_iam=resolved.embedded_iam, sites=bool(local.sites))
     path = resolved_file(state)
     if not path.is_file() or path.read_text() != resolved.model_dump_json(indent=2) + "\n":
         resolved.save(path)
@@ -224,7 +237,12 @@ def _refuse_foreign(state: Path, kept: dict[str, Any]) -> None:
             "the settings", [Fault("state_dir", f"{state} is a file", "name a directory")]
         )
     ours = {*_DIRECTORIES, *_FILES, "lost+found"}  # which a disk of its own begins with
-    foreign = sorted({path.name for path in state.iterdir()} - ours)
+    foreign = sorted(
+        path.name
+        for path in state.iterdir()
+        # A kill may have left a file that was being written (`write_private`).
+        if path.name not in ours and path.name.split(".json.")[0] + ".json" not in _FILES
+    )
     if foreign:
         problem = f"{state} holds {foreign[0]!r}, which is not of this service"
         fault = Fault("state_dir", problem, "name a directory that is new or empty")

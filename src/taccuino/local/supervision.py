@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,9 @@ from .supervisor_config import log_file, supervisor_config
 __all__ = ["ServiceState", "Supervision", "log_tail", "wait_until"]
 
 _OPEN_FILES = 16384
+_RUNS = frozenset({"running", "starting", "backoff"})
+_STOPPING_SECONDS = 60.0
+"""Longer than any service may take to end."""
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -136,12 +139,13 @@ class Supervision:
     def start(self, service: Service) -> None:
         """Start a service, or restart it; does not wait until it is ready."""
         self._started(service).unlink(missing_ok=True)
+        self._settled(service.name)
         if service.name in self._changed:
             self._remove(service.name)
             self._call("addProcessGroup", service.name)
             self._changed.discard(service.name)
-        if self._state(service.name).state in {"running", "starting", "backoff", "stopping"}:
-            self._call("stopProcess", service.name)
+        if self._state(service.name).state in _RUNS:
+            self._end(service.name)
         self._call("startProcess", service.name, False)
         self._started(service).write_text(service.fingerprint())
 
@@ -194,19 +198,33 @@ class Supervision:
     def stop(self, name: str) -> None:
         """Stop a service and wait until it ended; nothing if it does not run."""
         try:
-            if self._state(name).state in {"running", "starting", "backoff"}:
-                self._call("stopProcess", name)
-        except OSError:
-            return
+            if self._settled(name) in _RUNS:
+                self._end(name)
+        except OSError:  # supervisord was killed: its services may run on
+            commands = self._earlier_commands()
+            ours = {name: commands[name]} if name in commands else {}
+            end(orphans(self.state_dir, ours, None))
 
-    def shutdown(self, commands: Mapping[str, Sequence[str]]) -> None:
+    def _settled(self, name: str) -> str:
+        """A service's state. One that is stopping can be neither stopped nor started."""
+        wait_until(lambda: self._state(name).state != "stopping", _STOPPING_SECONDS)
+        return self._state(name).state
+
+    def _end(self, name: str) -> None:
+        try:
+            self._call("stopProcess", name)
+        except ServiceError as error:
+            if "NOT_RUNNING" not in str(error):  # it has just ended by itself
+                raise
+
+    def shutdown(self) -> None:
         """Stop what still runs, orphans too, and supervisord itself."""
         pid = self._pid()
         if pid is not None:
             self._call("shutdown")
             if not wait_until(lambda: not Path(f"/proc/{pid}").exists(), 60.0):
                 raise ServiceError(f"supervisord (process {pid}) does not end; see its log")
-        end(orphans(self.state_dir, {**self._earlier_commands(), **commands}, None))
+        end(orphans(self.state_dir, self._earlier_commands(), None))
 
     def _launch(self) -> None:
         program = Path(sys.executable).with_name("supervisord")

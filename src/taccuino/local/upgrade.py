@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import taccuino
@@ -42,6 +43,7 @@ _DRAIN = Drain(
 _STARTS_SECONDS = 180.0
 _READY_SECONDS = 30.0
 _ASKED_AT_ONCE = 16
+_BACKUPS = 5
 
 
 class Release:
@@ -235,10 +237,10 @@ def database_backup(settings: Settings) -> Path | None:
     database = settings.state_dir / "hub/jupyterhub.sqlite"
     if settings.hub.database_url != f"sqlite:///{database}" or not database.is_file():
         return None
-    copy = database.with_name("jupyterhub.before-upgrade.sqlite")
+    made = datetime.now(UTC)
+    copy = database.with_name(f"jupyterhub.before-upgrade-{made:%Y%m%dT%H%M%S.%fZ}.sqlite")
     try:
-        copy.unlink(missing_ok=True)
-        copy.touch(mode=0o600)
+        copy.touch(mode=0o600, exist_ok=False)
         with (
             contextlib.closing(sqlite3.connect(database)) as source,
             contextlib.closing(sqlite3.connect(copy)) as target,
@@ -251,6 +253,9 @@ def database_backup(settings: Settings) -> Path | None:
             f"the hub's database can't be copied to {copy}: {error}; nothing was restarted, "
             "and the service runs as before"
         ) from error
+    # Not the last one alone: who goes back upgrades once more, maybe to a newer database.
+    for old in sorted(database.parent.glob("jupyterhub.before-upgrade-*"))[:-_BACKUPS]:
+        old.unlink()
     return copy
 
 

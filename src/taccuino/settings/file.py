@@ -197,7 +197,9 @@ class Settings(Section):
                     data[key] = value
             if (names := os.environ.get("TACCUINO_SITES")) is not None:
                 sites = [name.strip() for name in names.split(",") if name.strip()]
-                data["local"] = {**data.get("local", {}), "sites": sites}
+                local = data.get("local", {})
+                if isinstance(local, dict):  # if not, that is told with the other faults
+                    data["local"] = {**local, "sites": sites}
         return cls.parse(data, str(path or "the embedded defaults"))
 
     def save(self, path: Path) -> None:

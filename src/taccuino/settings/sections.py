@@ -15,7 +15,11 @@ from pydantic import (
     model_validator,
 )
 
+from .networks import BindAddress, IPv4Pool, Network
 from .sizes import Size
+
+
+_BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 
 
 class Section(BaseModel):
@@ -29,7 +33,7 @@ class Section(BaseModel):
 class EdgeSettings(Section):
     """The edge: the HAProxy in front, and the routes it holds."""
 
-    bind: str = "*"
+    bind: BindAddress = "*"
     """Address the edge listens on; ``*`` is every interface."""
     certificate: Path | None = None
     """PEM file with the certificate chain and its key; with one, the edge speaks TLS."""
@@ -39,7 +43,7 @@ class EdgeSettings(Section):
     proxy_port: int | None = Field(default=None, ge=1, le=65535)
     """Where a load balancer before the edge connects with the PROXY protocol, which tells who
     the client is; with a certificate it speaks TLS too. Default: there is none."""
-    proxy_networks: list[str] = ["127.0.0.0/8", "::1"]
+    proxy_networks: list[Network] = ["127.0.0.0/8", "::1"]
     """Where load balancers may connect from with the PROXY protocol."""
     admin_socket: Path | None = None
     """HAProxy's runtime API (a unix socket). Default: ``<state_dir>/edge/admin.sock``."""
@@ -134,7 +138,7 @@ class GroupBucketSettings(Section):
 
     group: Annotated[str, AfterValidator(_group_name)]
     """The group, as the IAM names it; a leading slash is ignored."""
-    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    bucket: str = Field(pattern=_BUCKET)
     """The bucket; it is made if it is not there."""
     directory: str = ""
     """Its name in ``cloud_storage``. Default: the group's, with hyphens for slashes."""
@@ -162,7 +166,7 @@ class GroupBucketSettings(Section):
 class StorageSettings(Section):
     """The object storage (S3 with STS)."""
 
-    endpoint: str | None = None
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/?#]+/?$")
     """The S3 and STS endpoint's URL. Default: the embedded Ceph RadosGW."""
     server_endpoint: str | None = None
     """The same endpoint as notebook servers reach it. Default: ``endpoint``, with a loopback
@@ -175,7 +179,7 @@ class StorageSettings(Section):
     """Audience asked for in access tokens for the storage. Default: none is asked for."""
     bucket: str = "{username}"
     """Name of a user's bucket; ``{username}`` is replaced."""
-    scratch_bucket: str = Field(default="scratch", min_length=3)
+    scratch_bucket: str = Field(default="scratch", pattern=_BUCKET)
     """The bucket shared by all users."""
     session_seconds: int = Field(default=3600, ge=900, le=43200)
     """Life of the storage credentials handed out; they are renewed before they end."""
@@ -293,7 +297,7 @@ class EngineSettings(Section):
     """``podman`` is embedded and started by ``up``; ``docker`` uses a daemon that runs."""
     socket: Path | None = None
     """The engine's API. Default: ``<state_dir>/engine/podman.sock``, or Docker's own."""
-    network_pool: str | None = None
+    network_pool: IPv4Pool | None = None
     """The network that each notebook server's own is cut from, such as ``10.90.0.0/16``.
     Default: one that differs by ``port``."""
     uid_base: int = Field(default=3_000_000, ge=100_000)

@@ -290,6 +290,8 @@ async def test_headers_of_answers(running: Edge, http: ClientSession) -> None:
         ("canaille_login_history=x; a=1; taccuino-iam=secret; b=2", "a=1; b=2"),
         ("a=1;taccuino-iam=secret;b=2", "a=1;b=2"),
         ("taccuino-iam=secret; a=1; taccuino-iam=secret", "a=1"),
+        ("taccuino-iam=a; taccuino-iam=secret; taccuino-iam=b", None),
+        ("taccuino-iam=a; c=1; taccuino-iam=secret;taccuino-iam=b; d=2", "c=1; d=2"),
         ('a="x,y"; _xsrf=2|x|y', 'a="x,y"; _xsrf=2|x|y'),
         ("my-taccuino-iam=1; taccuino-iam-2=2", "my-taccuino-iam=1; taccuino-iam-2=2"),
     ],

@@ -40,11 +40,14 @@ class Hub(Upstream):
         if request.path == "/hub/api/not-yours" and self.name in token:
             self.refused += 1
             return web.json_response({"name": f"no, says {self.name}"}, status=403)
+        if request.path == "/hub/api/no-such-call":
+            return web.Response(status=404)
         if request.path == "/hub/ready":
             return web.Response(status=200 if self.healthy else 503)
         if request.path.startswith("/user/") and request.method != "GET":
             return web.Response(status=403, text="XSRF cookie does not match")
-        if request.path.startswith("/hub/api/") and token and self.name not in token:
+        known = self.name in token or request.path == "/hub/api/"  # its version
+        if request.path.startswith("/hub/api/") and token and not known:
             return web.json_response({"name": self.name}, status=403)
         return await super()._tell(request)
 
@@ -158,6 +161,17 @@ async def test_a_token_is_taken_to_the_hub_that_knows_it(
         assert not any(browser.cookie_jar) or site == "bari"
         if site == "cnaf":
             await who(browser, f"{two.url(site)}/hub/home")
+
+
+@pytest.mark.parametrize("open_to_all", ["", "no-such-call"])
+async def test_what_anybody_is_answered_says_nothing_of_a_token(
+    two: Two, http: ClientSession, open_to_all: str
+) -> None:
+    headers = {"Authorization": "token hub bari, which asked for the version first"}
+    for _ in range(4):
+        async with http.get(f"{two.url('cnaf')}/hub/api/{open_to_all}", headers=headers):
+            pass
+        assert await who(http, f"{two.url('cnaf')}/hub/api/user", headers=headers) == "hub bari"
 
 
 async def test_a_token_that_nobody_knows_is_refused(two: Two, http: ClientSession) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from taccuino.local import purge
-from taccuino.local.resolve import resolve
+from taccuino.local.resolve import keep, resolve
 from taccuino.settings import Settings
 
 pytestmark = [
@@ -32,7 +32,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_new_disk_is_taken_and_emptied_in_the_end(disk: Path) -> None:
     assert (disk / "lost+found").is_dir()
-    settings = resolve(Settings.parse({"state_dir": str(disk)}))
+    settings = keep(resolve(Settings.parse({"state_dir": str(disk)})))
     settings.save(disk / "settings.json")
     (disk / "mounts").mkdir(exist_ok=True)
     (disk / "hub").mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ import pytest
 
 from support.instance import free_port_block
 from taccuino.local.namespaces import SiteNetwork, ensure_networks, remove_networks
-from taccuino.local.resolve import resolve
+from taccuino.local.resolve import keep, resolve
 from taccuino.local.sites import down_sites, sites_of
 from taccuino.settings import Settings
 
@@ -69,9 +69,9 @@ def test_sites_are_taken_down_again(network: SiteNetwork, tmp_path: Path) -> Non
     """After a `down`, or a reboot, there are no networks, and all else is still there."""
     local = {"sites": ["bari", "cnaf"], "namespaces": True}
     settings = Settings.parse({"state_dir": tmp_path, "port": network.port, "local": local})
-    shared = resolve(settings, lambda _: None)
+    shared = keep(resolve(settings, lambda _: None))
     for site in sites_of(shared):
-        resolve(site, lambda _: None)
+        keep(resolve(site, lambda _: None))
         site.save(shared.state_dir / f"sites/{site.site}.json")
     told: list[str] = []
     for _ in range(2):

@@ -65,7 +65,7 @@ def test_an_upgrade_restarts_what_changed_and_nobody_notices(
     assert "Upgraded under you" in alice.http.get(f"{instance.url}/hub/home", timeout=30).text
     assert bruno.api("GET", "/users/bruno").json()["servers"][""]["ready"]
     assert draining(instance.state_dir) is None
-    backup = instance.state_dir / "hub/jupyterhub.before-upgrade.sqlite"
+    *_, backup = sorted((instance.state_dir / "hub").glob("jupyterhub.before-upgrade-*.sqlite"))
     assert backup.stat().st_mode & 0o077 == 0
     with closing(sqlite3.connect(backup)) as database:
         names = {name for (name,) in database.execute("SELECT name FROM users")}

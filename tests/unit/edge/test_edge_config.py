@@ -142,7 +142,6 @@ def test_object_storage_is_passed_as_it_came() -> None:
         ({"state_dir": "/srv/with space"}, "edge.admin_socket"),
         ({"edge": {"routes_file": "/srv/a;b"}}, "edge.routes_file"),
         ({"edge": {"routes_file": "/srv/x\n    daemon"}}, "edge.routes_file"),
-        ({"edge": {"bind": "*:80 ssl"}}, "edge.bind"),
         ({"edge": {"certificate": "cert with space.pem"}}, "edge.certificate"),
     ],
 )

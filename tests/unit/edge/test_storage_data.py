@@ -46,7 +46,7 @@ def test_the_embedded_storage_is_reached_behind_its_frontend() -> None:
 
 def test_what_can_not_be_written_is_refused() -> None:
     with pytest.raises(EdgeError, match=r"storage\.endpoint"):
-        backend("http://s3.example/a b")
+        backend("http://s3.example;:80")
 
 
 def test_no_route_takes_the_path() -> None:

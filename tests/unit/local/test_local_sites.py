@@ -11,7 +11,7 @@ from taccuino.edge import haproxy_config
 from taccuino.errors import ServiceError, SettingsError
 from taccuino.local import sites
 from taccuino.local.namespaces import SiteNetwork
-from taccuino.local.resolve import resolve
+from taccuino.local.resolve import keep, resolve
 from taccuino.local.services import service_names
 from taccuino.local.sites import sites_of
 from taccuino.local.status import compose, status
@@ -22,7 +22,7 @@ def shared(state: Path, *names: str, **local: object) -> Settings:
     settings = Settings.parse(
         {"state_dir": state, "port": 20500, "local": {"sites": list(names), **local}}
     )
-    return resolve(settings, taken=lambda _: None)
+    return keep(resolve(settings, taken=lambda _: None))
 
 
 def test_a_site_has_its_own_and_knows_the_others(tmp_path: Path) -> None:

@@ -74,6 +74,20 @@ def test_the_database_is_copied_while_it_is_in_use(settings: Settings) -> None:
         assert connection.execute("SELECT * FROM users").fetchall() == []
 
 
+def test_who_goes_back_overwrites_no_copy(settings: Settings) -> None:
+    database = settings.state_dir / "hub/jupyterhub.sqlite"
+    copies = []
+    for version in range(7):
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.execute(f"CREATE TABLE version{version} (name)")
+        copies.append(upgrade.database_backup(settings))
+    kept = sorted(database.parent.glob("*before-upgrade*"))
+    assert kept == copies[-5:]
+    with contextlib.closing(sqlite3.connect(kept[0])) as connection:
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    assert tables == (3,)
+
+
 def test_a_database_that_can_not_be_copied_is_told_of(settings: Settings) -> None:
     database = settings.state_dir / "hub/jupyterhub.sqlite"
     database.write_bytes(b"no database" * 100)

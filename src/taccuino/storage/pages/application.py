@@ -90,7 +90,7 @@ def application(settings: Settings) -> Application:
     return Application(
         routes,
         cookie_secret=secret(settings.state_dir / "secrets/storage-pages-cookie-secret"),
-        security_headers=security_headers(settings),
+        security_headers=security_headers(),
         default_handler_class=pages.MissingHandler,
         default_handler_args=shared,
         xsrf_cookie_kwargs={"samesite": "Lax", "secure": settings.edge.certificate is not None},

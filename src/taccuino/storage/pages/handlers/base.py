@@ -51,9 +51,9 @@ class Parts:
     sharing: Sharing
 
 
-def security_headers(settings: Settings) -> dict[str, str]:
+def security_headers() -> dict[str, str]:
     """The headers of every answer: nothing but our own files runs, and nobody frames us."""
-    headers = {
+    return {
         "Content-Security-Policy": _POLICY,
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
@@ -61,9 +61,6 @@ def security_headers(settings: Settings) -> dict[str, str]:
         "Cross-Origin-Resource-Policy": "same-origin",
         "Cache-Control": "no-store",
     }
-    if settings.edge.certificate:
-        headers["Strict-Transport-Security"] = "max-age=31536000"
-    return headers
 
 
 class PageHandler(HubOAuthenticated, RequestHandler):
