@@ -112,12 +112,16 @@ class ServerContainer:
         return self._labels
 
     async def create(self, spec: ContainerSpec) -> None:
-        """Create the container; one left by a crash makes way, another's does not."""
+        """Create the container; one left by a crash makes way, another instance's does not.
+
+        What is left may have been warm once, and have the label of its first name.
+        """
         try:
             self.id = await self._engine.create(self.name, spec)
         except NameInUseError:
             info = await self._engine.inspect(self.name)
-            if info is not None and not self._is_mine(info["Config"].get("Labels") or {}):
+            labels = (info["Config"].get("Labels") or {}) if info else self._labels
+            if labels.get(INSTANCE_LABEL) != self._labels[INSTANCE_LABEL]:
                 raise
             log.warning("Removing the container %s of an earlier start", self.name)
             await self._engine.remove(self.name)

@@ -91,6 +91,8 @@ class NotebookSpawner(DockerSpawner):
         self._progress = StartProgress()
         self._starting: asyncio.Task[Any] | None = None
         self._stopping = False
+        self.after_start: asyncio.Task[Any] | None = None
+        """What a start has left to be done."""
         self.holds_storage = False
         self._cancelled = ""
         self.path = "cold"
@@ -374,6 +376,10 @@ class NotebookSpawner(DockerSpawner):
 
     async def _detach(self) -> None:
         self.holds_storage = False
+        if self.after_start is not None:  # it may be about to mount something still
+            self.after_start.cancel()
+            await asyncio.wait({self.after_start})
+            self.after_start = None
 
         def in_use() -> bool:
             spawners = getattr(self.user, "spawners", {self.name: self})
@@ -470,11 +476,12 @@ class NotebookSpawner(DockerSpawner):
         self._server_container = None
         self.object_id = ""
 
-    def in_background(self, work: Coroutine[Any, Any, Any]) -> None:
+    def in_background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Let it go on by itself."""
-        task = asyncio.ensure_future(work)
+        task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     def notices(self) -> list[dict[str, str]]:
         """What the user should be told while the server runs."""

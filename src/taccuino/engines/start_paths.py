@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from .attachment import SharedStorage
-from .errors import EngineError
+from .errors import ContainerExitedError, EngineError
 from .front_end import addresses_of, front_end_addresses
 from .progress import StartProgress
 from .readiness import until_ready
@@ -79,9 +79,17 @@ async def start_warm(
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    spawner.in_background(_after_start(spawner, complete=expected))
+    await _still_runs(spawner)
+    spawner.after_start = spawner.in_background(_after_start(spawner, complete=expected))
     progress.enter("ready")
     return f"http://{container.ip}:{spawner.port}"
+
+
+async def _still_runs(spawner: NotebookSpawner) -> None:
+    """Its files may have taken long: nobody looks at a death while a start is under way."""
+    container = spawner.container
+    if not (container.watched_alive or await container.running(spawner.died_alone)):
+        raise ContainerExitedError("the container ended before its start did")
 
 
 async def _after_start(spawner: NotebookSpawner, *, complete: bool) -> None:
@@ -147,5 +155,6 @@ async def start_cold(
     finally:
         completing.cancel()
         await asyncio.wait({completing})
+    await _still_runs(spawner)
     progress.enter("ready")
     return f"http://{container.ip}:{spawner.port}"

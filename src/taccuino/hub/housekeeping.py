@@ -54,7 +54,7 @@ async def _keep_house(settings: Settings, backend: StorageBackend, pool: WarmPoo
             continue
         await all_servers_known(app)
         try:
-            live = lambda: [*_live(app), *pool.names]  # noqa: E731
+            live = lambda: [*_live(app), *(server.name for server in pool.held)]  # noqa: E731
             if removed := await reconcile(settings, live):
                 log.warning("Removed what no server owned: %s", ", ".join(removed))
             # Only now: a container that nobody owned had the mounts.
@@ -62,10 +62,12 @@ async def _keep_house(settings: Settings, backend: StorageBackend, pool: WarmPoo
                 log.warning(
                     "Let go of the storage of %s, without a server", ", ".join(released)
                 )
-            if warming is None:  # what an earlier hub left is gone by now
+            if warming is None or warming.done():  # what an earlier hub left is gone by now
                 warming = asyncio.create_task(pool.run())
         except TaccuinoError as error:
             log.warning("What no server owns could not be looked for: %s", error)
+        except Exception:
+            log.exception("What no server owns could not be looked for")
 
 
 async def release_mounts(

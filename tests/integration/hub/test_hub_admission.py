@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+from hub_trial import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -49,3 +51,20 @@ def test_there_is_room_again(small_hub):
     small_hub.run_server("cleo", memory="1G")
     small_hub.stop_server("cleo")
     small_hub.stop_server("ada")
+
+
+def test_of_many_at_once_no_more_are_let_in_than_there_is_room_for(small_hub):
+    names = [f"crowd{number}" for number in range(8)]
+    for name in names:
+        small_hub.api("POST", f"/users/{name}")
+
+    def start(name: str) -> int:
+        return small_hub.api("POST", f"/users/{name}/server").status_code
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        answers = dict(zip(names, pool.map(start, names), strict=True))
+    assert sorted(answers.values()) == [202, 202, *[503] * 6]
+    for name, status in answers.items():
+        if status == 202:
+            wait_until(lambda name=name: (small_hub.server(name) or {}).get("ready"), 30)
+            small_hub.stop_server(name)

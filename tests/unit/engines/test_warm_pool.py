@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from taccuino.engines.errors import EngineError
+from taccuino.engines.errors import ContainerExitedError, EngineError
 from taccuino.engines.uid_ranges import UidRange
 from taccuino.engines.warm import WarmPool, pool, server
 from taccuino.settings import Settings
@@ -125,6 +125,34 @@ async def test_the_pool_fills_itself_by_demand_and_each_has_its_own_uids(
     uids = [one.uids.uid for one in StandInServer.made]
     assert len(set(uids)) == len(uids) == 5
     assert first not in uids
+
+
+async def test_one_that_was_claimed_is_nobody_elses_until_its_spawner_has_it(
+    rigs: Callable[..., Rig],
+) -> None:
+    """Neither its host uids nor its name: it would be removed as an orphan."""
+    rig = rigs(servers=1)
+    await rig.pool._level()
+    claimed = rig.pool.claim("base")
+    assert claimed is not None
+    await rig.pool._level()
+    made = StandInServer.made[-1]
+    assert made is not claimed
+    assert made.uids.uid != claimed.uids.uid
+    assert [one.name for one in rig.pool.held] == [made.name, claimed.name]
+    rig.pool.settled(claimed)
+    assert [one.name for one in rig.pool.held] == [made.name]
+
+
+async def test_an_image_that_never_becomes_ready_is_left_alone_for_a_while(
+    rigs: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = rigs(servers=1)
+    monkeypatch.setattr(StandInServer, "fails", ContainerExitedError("it says nothing"))
+    await rig.pool._level()
+    await rig.pool._level()
+    assert len(StandInServer.made) == 1
+    assert StandInServer.made[0].discarded
 
 
 async def test_one_that_died_is_never_handed_out(rigs: Callable[..., Rig]) -> None:

@@ -74,7 +74,7 @@ class WarmPool:
         self._wake = asyncio.Event()
         self._off = ""
         self._counted: set[str] = set()
-        self._claimed: set[str] = set()
+        self._claimed: dict[str, WarmServer] = {}
 
     @property
     def _engine(self) -> Engine:
@@ -85,13 +85,18 @@ class WarmPool:
         """The containers that are in the pool, or are being made for it."""
         return [server.name for server in self._servers]
 
+    @property
+    def held(self) -> list[WarmServer]:
+        """Those of the pool, and those that were claimed and whose spawner may not know yet."""
+        return [*self._servers, *self._claimed.values()]
+
     def claim(self, image: str) -> WarmServer | None:
         """Take a warm server of the image; nothing where none waits."""
         self._wake.set()
         for server in self._servers:
             if server.usable and server.image == image:
                 self._servers.remove(server)
-                self._claimed.add(server.name)
+                self._claimed[server.name] = server
                 self._count()
                 WARM_CLAIMS.labels("claimed").inc()
                 return server
@@ -117,7 +122,7 @@ class WarmPool:
 
     def settled(self, server: WarmServer) -> None:
         """What was claimed has its user's files at its place, or needs none any more."""
-        self._claimed.discard(server.name)
+        self._claimed.pop(server.name, None)
 
     def note_start(self, image: str) -> None:
         """Count a start: more will be kept warm where many come together."""
@@ -144,6 +149,8 @@ class WarmPool:
                     await self._level()
                 except (TaccuinoError, OSError) as error:
                     log.warning("The warm servers could not be looked after: %s", error)
+                except Exception:
+                    log.exception("The warm servers could not be looked after")
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), _LOOK_SECONDS)
         finally:
@@ -215,7 +222,7 @@ class WarmPool:
             self._servers.append(server)
             mapped = None if isinstance(self._engine, DockerEngine) else uids
             await server.start(mapped, self._wake.set)
-        except (EngineError, OSError) as error:
+        except (TaccuinoError, OSError) as error:
             WARM_FAILURES.inc()
             log.warning("No server of %s could be warmed: %s", image, error)
             self._pause(image)
@@ -264,7 +271,7 @@ class WarmPool:
         if isinstance(engine, DockerEngine):
             return UidRange(await engine.uid_offset())
         used = set(await self._uids_in_use())
-        used |= {server.uids.uid for server in self._servers}
+        used |= {server.uids.uid for server in self.held}
         path = self._settings.state_dir / "engine/uid-ranges.json"
         ranges = UidRanges(path, self._settings.engine.uid_base)
         number = 0
@@ -277,7 +284,7 @@ class WarmPool:
 
     def _sweep(self) -> None:
         """Remove the places whose servers are gone; one with a user's files stays."""
-        names = {*self.names, *self._claimed}
+        names = {server.name for server in self.held}
         for place in leftovers(self._settings):
             if place.name not in names:
                 with contextlib.suppress(OSError):

@@ -66,6 +66,9 @@ class RoomFirst:
         if begun := ours["taccuino_sites"].maintenance:
             raise InMaintenance(ours["taccuino_sites"].site, begun.message)
         chosen = ours["taccuino_options"].chosen(user.spawners[server_name], options)
+        # JupyterHub would ask now, once in a request: what comes at once would see no other.
+        if await self.refresh_auth(user, force=True) is None:  # type: ignore[attr-defined]
+            raise web.HTTPError(403, "%s has to log in again", user.name)
         ours["taccuino_admission"].check(self.users.values(), chosen.memory_bytes)  # type: ignore[attr-defined]
         await super().spawn_single_user(user, server_name, display_name, options)  # type: ignore[misc]
 
