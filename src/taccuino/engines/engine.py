@@ -99,10 +99,6 @@ class Engine:
             else:
                 return
 
-    async def image_exists(self, reference: str) -> bool:
-        """Whether the engine has the image."""
-        return await self.image(reference) is not None
-
     async def image(self, reference: str) -> dict[str, Any] | None:
         """What the engine knows of an image; nothing where there is none."""
         try:

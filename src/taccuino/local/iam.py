@@ -21,11 +21,11 @@ from taccuino.private_files import keep_private, write_private
 from taccuino.settings import Settings
 
 from .iam_keys import SigningKey
+from .secret_files import EMBEDDED_CLIENT_ID
 from .service import Service
 
 __all__ = [
     "EMBEDDED_ADMIN_GROUP",
-    "EMBEDDED_CLIENT_ID",
     "GRANT_SECONDS",
     "SESSION_COOKIES",
     "add_user",
@@ -34,12 +34,9 @@ __all__ = [
     "iam_service",
     "issuer",
     "jwks_file",
-    "registration_url",
     "signing_key",
 ]
 
-EMBEDDED_CLIENT_ID = "taccuino"
-"""The hub's client in the embedded IAM."""
 EMBEDDED_ADMIN_GROUP = "taccuino-admins"
 """The group of the accounts that are marked as administrators."""
 SESSION_COOKIES = ("taccuino-iam", "canaille_login_history")
@@ -63,11 +60,6 @@ _COMMAND_SECONDS = 60.0
 def issuer(settings: Settings) -> str:
     """The embedded IAM's address as browsers, the hub and RadosGW know it."""
     return f"http://{settings.host}:{settings.local.iam_port}"
-
-
-def registration_url(settings: Settings) -> str:
-    """The page where a person makes an account."""
-    return f"{issuer(settings)}/join"
 
 
 def jwks_file(settings: Settings) -> Path:

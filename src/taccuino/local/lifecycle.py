@@ -182,6 +182,7 @@ def purge(settings: Settings, report: Report) -> None:
         )
         fault = Fault("state_dir", problem, "look at what is in it, and remove it by hand")
         raise SettingsError("purge", [fault])
+    make_directories(state)  # an interrupted purge may have taken the lock's
     with exclusive(state):
         unmount_below(state, itself=False)
         release_loop_devices(state)

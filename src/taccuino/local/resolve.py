@@ -13,11 +13,10 @@ from taccuino.settings import Settings
 from .namespaces import SiteNetwork
 from .ports import OFFSETS, SITE_PORTS, PortNeed, bindable, choose
 from .processes import listener
-from .secret_files import make_secrets
+from .secret_files import EMBEDDED_CLIENT_ID, make_secrets
 
 __all__ = ["as_resolved", "keep", "load", "make_directories", "resolve", "resolved_file"]
 
-_EMBEDDED_CLIENT_ID = "taccuino"
 _DIRECTORIES = {
     # Containers' root file systems and mounts lie below these: their users must pass through.
     "engine": 0o711,
@@ -163,7 +162,7 @@ def _embed_iam(data: dict[str, Any], state: Path) -> None:
 
     iam = data["iam"]
     iam["issuer"] = f"http://{data['host']}:{data['local']['iam_port']}"
-    iam["client_id"] = _EMBEDDED_CLIENT_ID
+    iam["client_id"] = EMBEDDED_CLIENT_ID
     iam["client_secret_file"] = state / "secrets/iam-client-secret"
     iam["registration_url"] = iam["registration_url"] or f"{iam['issuer']}/join"
     iam["admin_groups"] = iam["admin_groups"] or [EMBEDDED_ADMIN_GROUP]
@@ -182,7 +181,7 @@ def _contradictions(
     if external_iam and (local.iam_port or local.iam_backend_port):
         mend = "remove it to use the issuer, or remove iam.issuer to use the embedded IAM"
         faults.append(Fault("local.iam_port", "iam.issuer names another IAM", mend))
-    if not external_iam and settings.iam.client_id not in {None, _EMBEDDED_CLIENT_ID}:
+    if not external_iam and settings.iam.client_id not in {None, EMBEDDED_CLIENT_ID}:
         mend = "name its IAM with iam.issuer, or remove it to use the embedded IAM"
         faults.append(Fault("iam.client_id", "no IAM is named that knows this client", mend))
     if external_s3 and (local.s3_port or local.s3_backend_port or local.ceph_mon_port):

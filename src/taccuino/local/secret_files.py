@@ -11,8 +11,16 @@ from pathlib import Path
 
 from taccuino.private_files import keep_private
 
-__all__ = ["DEMO_ACCOUNTS", "make_secrets", "read_accounts", "sites_secret"]
+__all__ = [
+    "DEMO_ACCOUNTS",
+    "EMBEDDED_CLIENT_ID",
+    "make_secrets",
+    "read_accounts",
+    "sites_secret",
+]
 
+EMBEDDED_CLIENT_ID = "taccuino"
+"""The hub's client in the embedded IAM."""
 DEMO_ACCOUNTS = (("alice", False), ("bruno", False), ("ada", True))
 """The embedded IAM's first accounts, and whether each is an administrator."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,3 +42,22 @@ def test_a_new_disk_is_taken_and_emptied_in_the_end(disk: Path) -> None:
     purge(settings, print)
     assert disk.is_mount()
     assert list(disk.iterdir()) == []
+
+
+def test_a_purge_that_was_interrupted_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state"
+    settings = keep(resolve(Settings.parse({"state_dir": str(state)})))
+
+    def killed(path: Path) -> None:
+        shutil.move(path, tmp_path / "half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("taccuino.local.lifecycle.shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            purge(settings, print)
+    assert (state / "settings.json").exists()
+    purge(settings, print)
+    assert not state.exists()

@@ -12,6 +12,7 @@ import pytest
 
 from support.instance import Instance, free_port_block
 from support.notebook import Notebook
+from taccuino.local.processes import instance_processes
 
 pytestmark = pytest.mark.integration
 
@@ -95,6 +96,16 @@ def test_a_foreign_port_is_named(instance: Instance, tmp_path: Path) -> None:
     assert not other.state_dir.exists()
 
 
+def _down_without_its_supervisor(instance: Instance) -> None:
+    """The hub goes first all the same: nobody starts a server behind its back."""
+    hub = instance.service("hub")
+    os.kill(int((instance.state_dir / "supervisor/supervisor.pid").read_text()), signal.SIGKILL)
+    said = instance.run("down").splitlines()
+    assert "hub           stopped" in " ".join(said)
+    assert not hub.is_running()
+    assert not [p for p, _ in instance_processes(instance.state_dir)]
+
+
 def test_two_instances_live_side_by_side(instance: Instance, tmp_path_factory) -> None:
     state_dir = Path("/tmp") / f"tc-second-{os.getpid()}"
     second = Instance(state_dir, free_port_block())
@@ -103,6 +114,7 @@ def test_two_instances_live_side_by_side(instance: Instance, tmp_path_factory) -
         assert second.status["ready"]
         assert instance.status["ready"]
         assert not set(pids(second).values()) & set(pids(instance).values())
+        _down_without_its_supervisor(second)
     finally:
         second.run("down", "--purge")
     assert not state_dir.exists()

@@ -17,9 +17,7 @@ from taccuino.local.iam import (
     canaille_config,
     client_registration,
     iam_service,
-    issuer,
     jwks_file,
-    registration_url,
     signing_key,
 )
 from taccuino.local.iam_keys import SigningKey
@@ -98,4 +96,3 @@ def test_prepare_writes_the_keys_once(tmp_path: Path) -> None:
     assert (tmp_path / "iam/signing-key.json").stat().st_mode & 0o777 == 0o600
     assert not service.ready(), "nothing listens"
     assert signing_key(settings).jwk["d"] not in str(service)
-    assert registration_url(settings).startswith(issuer(settings))
