@@ -141,6 +141,12 @@ class StorageBackend:
         """Whether the bucket and role were there, for the groups that the user has now."""
         return self._groups.get(user.name) == groups_of(user)
 
+    def forget(self, username: str) -> None:
+        """Drop what is kept by the name of a user who was deleted: somebody else may get it."""
+        self._groups.pop(username, None)
+        self._unprepared.discard(username)
+        self._cache.forget(username)
+
     async def prepare(self, user: Any) -> None:
         """Make the user's bucket and role, and be sure that they work.
 

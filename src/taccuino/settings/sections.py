@@ -166,7 +166,7 @@ class GroupBucketSettings(Section):
 class StorageSettings(Section):
     """The object storage (S3 with STS)."""
 
-    endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/?#]+/?$")
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
     """The S3 and STS endpoint's URL. Default: the embedded Ceph RadosGW."""
     server_endpoint: str | None = None
     """The same endpoint as notebook servers reach it. Default: ``endpoint``, with a loopback

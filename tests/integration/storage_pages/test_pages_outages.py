@@ -55,11 +55,14 @@ def test_a_storage_that_hangs_is_told_and_blocks_nobody(
                 assert time.monotonic() - asked < 2
                 time.sleep(0.2)
             assert time.monotonic() - began < 12
+        told = []
         for future in waiting:
             answer = future.result()
-            assert answer.status_code == 503
-            assert answer.json()["reason"] == "unreachable"
+            told.append((answer.status_code, answer.json()["reason"]))
             assert answer.elapsed.total_seconds() < 10.5
+        # Of one user's calls a few ask the storage, and the others wait in line.
+        assert told.count((503, "unreachable")) >= 8
+        assert set(told) <= {(503, "unreachable"), (429, "busy")}
     finally:
         for process in processes:
             process.resume()

@@ -239,6 +239,15 @@ async def test_what_could_not_be_prepared_is_when_credentials_are_asked_for(back
     assert len(provisioner.made) == 1, "it is prepared by now"
 
 
+async def test_nothing_is_kept_of_a_user_who_was_deleted(backend):
+    """The name may be given to somebody else, whom the role does not belong to."""
+    ana = StandInUser(None)
+    await backend.credentials(ana)
+    assert backend.is_prepared(ana)
+    backend.forget("ana")
+    assert not backend.is_prepared(ana)
+
+
 def test_a_configured_backend_stays_the_same():
     c = Config()
     c.JupyterHub.tornado_settings = {"backend": StorageBackend(Settings())}

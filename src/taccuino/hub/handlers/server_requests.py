@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from jupyterhub.apihandlers.users import UserServerAPIHandler
+from jupyterhub.app import JupyterHub
 from jupyterhub.handlers.pages import SpawnHandler
 from jupyterhub.scopes import needs_scope
 from tornado import web
@@ -155,3 +156,8 @@ class HubAuthenticator(OffersFirst, IAMAuthenticator):
     """The IAM's authenticator, in a hub with offers and peers."""
 
     callback_handler = PlacedCallback
+
+    def delete_user(self, user: Any) -> None:
+        """Forget a deleted user's storage; JupyterHub forgets the rest."""
+        super().delete_user(user)
+        JupyterHub.instance().tornado_settings["taccuino_credentials"].forget(user.name)

@@ -2,15 +2,17 @@
 
 The credentials come from the hub, as the mount plane's do, and are renewed before they end by
 botocore itself, so that neither a long copy nor a zip meets their end. boto3 blocks, so all of
-it runs in threads of its own: while the storage hangs, the pages go on answering.
+it runs in threads of its own: while the storage hangs, the pages go on answering. No user gets
+more than a part of the threads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -24,6 +26,7 @@ from taccuino.storage.errors import is_missing, storage_error
 from taccuino.storage.mount_plane.credentials import CredentialError, CredentialSource
 
 from .errors import CallError, of_storage
+from .turns import Turns
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -41,6 +44,8 @@ _READ_SECONDS = 6.0
 _LONG_READ_SECONDS = 600.0
 _RENEW_SECONDS = 300
 _MUST_RENEW_SECONDS = 60
+_WAITING = 50
+"""Calls of a user that wait in line."""
 _MOST_CLIENTS = 500
 """Clients kept at once; each takes some 2 MB."""
 
@@ -87,6 +92,46 @@ class _HubProvider(CredentialProvider):
         )
 
 
+class _Turn:
+    """A user's turn: one thread after the other."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self.thread: Future[Any] | None = None
+
+    async def run(self, work: Callable[[], _T]) -> _T:
+        self.thread = future = self._pool.submit(work)
+        return await asyncio.wrap_future(future)
+
+
+class _Threads:
+    """Threads, and the users' turns in them."""
+
+    def __init__(self, name: str, most: int, *, each: int) -> None:
+        self._pool = ThreadPoolExecutor(most, thread_name_prefix=name)
+        self._turns = Turns(each, _WAITING)
+
+    def free(self) -> _Turn:
+        """A turn that is nobody's."""
+        return _Turn(self._pool)
+
+    @asynccontextmanager
+    async def turn(
+        self, username: str, seconds: float | None = None, *, refuse: bool = True
+    ) -> AsyncIterator[_Turn]:
+        """The user's turn; it lasts until its thread ends, even if nobody waits for that."""
+        loop = asyncio.get_running_loop()
+        end = await self._turns.take(username, seconds, refuse=refuse)
+        turn = _Turn(self._pool)
+        try:
+            yield turn
+        finally:
+            if turn.thread is None or turn.thread.done():
+                end()
+            else:
+                turn.thread.add_done_callback(lambda _: loop.call_soon_threadsafe(end))
+
+
 class UserClients:
     """The users' S3 clients, and the threads that they are used in."""
 
@@ -94,8 +139,8 @@ class UserClients:
         self._settings = settings
         self._source = source
         self._clients: dict[tuple[str, bool], S3Client] = {}
-        self._threads = ThreadPoolExecutor(32, thread_name_prefix="pages")
-        self._long_threads = ThreadPoolExecutor(16, thread_name_prefix="pages-long")
+        self._threads = _Threads("pages", 32, each=8)
+        self._long_threads = _Threads("pages-long", 16, each=3)
 
     async def call(self, username: str, action: str, work: Callable[[S3Client], _T]) -> _T:
         """Do something short with the user's client.
@@ -110,42 +155,55 @@ class UserClients:
         Raises
         ------
         CallError
-            If the storage or the hub refuses, or gives no answer in time.
+            If the storage or the hub refuses, or gives no answer in time; 429, if too much of
+            the user's is under way.
         """
-        try:
-            async with asyncio.timeout(CALL_SECONDS):
-                return await self._attempt(username, action, work, patient=False)
-        except TimeoutError:
-            log.warning("The storage did not %s in %g s", action, CALL_SECONDS)
-            raise CallError(
-                503,
-                "The object storage does not answer at the moment. Try again soon.",
-                reason="unreachable",
-            ) from None
+        async with self._threads.turn(username, CALL_SECONDS) as turn:
+            try:
+                async with asyncio.timeout(CALL_SECONDS):
+                    return await self._attempt(turn, username, action, work, patient=False)
+            except TimeoutError:
+                log.warning("The storage did not %s in %g s", action, CALL_SECONDS)
+                raise CallError(
+                    503,
+                    "The object storage does not answer at the moment. Try again soon.",
+                    reason="unreachable",
+                ) from None
 
     async def long_call(self, username: str, action: str, work: Callable[[S3Client], _T]) -> _T:
         """Do something that may take minutes, with a client that waits for it."""
-        return await self._attempt(username, action, work, patient=True)
+        async with self._long_threads.turn(username) as turn:
+            return await self._attempt(turn, username, action, work, patient=True)
 
     async def in_thread(self, work: Callable[[], _T]) -> _T:
         """Do something short that blocks and needs no user's client."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await self._threads.free().run(work)
 
-    async def in_long_thread(self, work: Callable[[], _T]) -> _T:
-        """Do a part of something long that blocks, such as the next piece of a zip file."""
-        return await asyncio.get_running_loop().run_in_executor(self._long_threads, work)
+    async def in_long_thread(self, username: str, work: Callable[[], _T]) -> _T:
+        """Do a part of something long that blocks, such as the next piece of a zip file.
+
+        It is never refused, since what was begun must come to its end.
+        """
+        async with self._long_threads.turn(username, refuse=False) as turn:
+            return await turn.run(work)
 
     async def _attempt(
-        self, username: str, action: str, work: Callable[[S3Client], _T], *, patient: bool
+        self,
+        turn: _Turn,
+        username: str,
+        action: str,
+        work: Callable[[S3Client], _T],
+        *,
+        patient: bool,
     ) -> _T:
         try:
-            return await self._once(username, action, work, patient=patient)
+            return await self._once(turn, username, action, work, patient=patient)
         except CallError as error:
             if error.reason not in {"denied", "expired_token"}:
                 raise
             if not self._renew(username):
                 raise
-        return await self._once(username, action, work, patient=patient)
+        return await self._once(turn, username, action, work, patient=patient)
 
     def _renew(self, username: str) -> bool:
         """Forget credentials that were refused, unless they are new ones; whether we did."""
@@ -157,7 +215,13 @@ class UserClients:
         return True
 
     async def _once(
-        self, username: str, action: str, work: Callable[[S3Client], _T], *, patient: bool
+        self,
+        turn: _Turn,
+        username: str,
+        action: str,
+        work: Callable[[S3Client], _T],
+        *,
+        patient: bool,
     ) -> _T:
         # Here first: a user who must log in is told so without a thread.
         try:
@@ -178,8 +242,7 @@ class UserClients:
                     log.warning("%s: %s", username, failure)
                 raise of_storage(failure, missing=missing) from error
 
-        threads = self._long_threads if patient else self._threads
-        return await loop.run_in_executor(threads, guarded)
+        return await turn.run(guarded)
 
     def _client(
         self, username: str, loop: asyncio.AbstractEventLoop, *, patient: bool

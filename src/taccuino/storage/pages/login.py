@@ -23,6 +23,10 @@ _CACHE_SECONDS = 60
 _OUTLAST_SECONDS = 1800
 """How long it counts while the hub does not answer."""
 _MOST_KNOWN = 10_000
+_MOST_STATES = 10_000
+"""Logins that are under way at once; anybody begins one by asking for a page."""
+_LONGEST_NEXT = 2000
+"""Characters of an address that a login leads back to; for a longer one, to the start."""
 
 
 class PagesAuth(HubOAuth):
@@ -35,6 +39,16 @@ class PagesAuth(HubOAuth):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._known: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
+
+    def generate_state(self, next_url: str | None = None, **extra: Any) -> str:
+        """Begin a login, of as many as there is room for: the oldest are forgotten."""
+        if next_url and len(next_url) > _LONGEST_NEXT:
+            next_url = None
+        states = self._oauth_states
+        while len(states) >= _MOST_STATES:
+            del states[next(iter(states.values))]
+        state: str = super().generate_state(next_url, **extra)
+        return state
 
     async def user_for_token(
         self, token: str, use_cache: bool = True, session_id: str = "", *, sync: bool = False

@@ -1,46 +1,50 @@
 """A look at a file without opening it. What it holds is taken for hostile.
 
-Text is given as text, for the page to show as such. A notebook becomes HTML, of which only
-what is on a list of harmless tags and attributes stays; and the page's policy lets no script
-run that is not the service's own.
+Text is given as text, for the page to show as such. A notebook becomes harmless HTML, in a
+process of its own; and the page's policy lets no script run that is not the service's own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
-import json
-from functools import cache
+import sys
+from asyncio.subprocess import PIPE
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import nh3
-
 from taccuino.settings import Settings
 
+from .errors import CallError
 from .presigned import download_url, image_type
+from .turns import Turns
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["decoded", "notebook_html", "preview", "sanitized", "table"]
+__all__ = ["decoded", "notebook_preview", "preview", "table"]
 
 TEXT_BYTES = 512 * 1024
 NOTEBOOK_BYTES = 10 * 1024**2
 IMAGE_BYTES = 50 * 1024**2
 _ROWS, _COLUMNS, _CELL = 500, 100, 500
 _TABLES = {".csv": ",", ".tsv": "\t"}
-_IMAGE_DATA = tuple(f"data:image/{kind};base64," for kind in ("png", "jpeg", "gif", "webp"))
-_TAGS = nh3.ALLOWED_TAGS - {"map", "area"}
-_ATTRIBUTES = {
-    **{tag: set(names) for tag, names in nh3.ALLOWED_ATTRIBUTES.items() if tag in _TAGS},
-    "img": {"src", "alt", "width", "height"},
-    "*": {"class", "title"},
-}
+_NOTEBOOK_SECONDS = 6.0
+_LINE_SECONDS = 9.0
+_NOTEBOOKS = asyncio.Semaphore(2)
+"""Notebooks that are rendered at once, each by a processor of its own."""
+_TURNS = Turns(1, waiting=5)
+_TOO_MUCH = "This notebook takes too much time or room to be shown here: download it."
 
 
-def preview(settings: Settings, client: S3Client, bucket: str, key: str) -> dict[str, Any]:
-    """What the page shows of a file; ``kind`` is ``none`` with a ``reason`` where it can't."""
+def preview(
+    settings: Settings, client: S3Client, bucket: str, key: str
+) -> dict[str, Any] | bytes:
+    """What the page shows of a file; ``kind`` is ``none`` with a ``reason`` where it can't.
+
+    Of a notebook it is the content, for `notebook_preview`.
+    """
     head = client.head_object(Bucket=bucket, Key=key)
     size, suffix = head["ContentLength"], PurePosixPath(key).suffix.lower()
     if image_type(key):
@@ -53,11 +57,7 @@ def preview(settings: Settings, client: S3Client, bucket: str, key: str) -> dict
     if suffix == ".ipynb":
         if size > NOTEBOOK_BYTES:
             return _none("This notebook is too large to be shown here: download it.")
-        data = client.get_object(Bucket=bucket, Key=key)["Body"].read(NOTEBOOK_BYTES)
-        html = notebook_html(data)
-        if html is None:
-            return _none("This file is called a notebook, but can't be read as one.")
-        return {"kind": "notebook", "html": html}
+        return client.get_object(Bucket=bucket, Key=key)["Body"].read(NOTEBOOK_BYTES)
     if size == 0:
         return {"kind": "text", "text": "", "truncated": False}
     range_ = f"bytes=0-{TEXT_BYTES - 1}"
@@ -70,6 +70,51 @@ def preview(settings: Settings, client: S3Client, bucket: str, key: str) -> dict
         rows, cut = table(text, delimiter, whole=not truncated)
         return {"kind": "table", "rows": rows, "truncated": truncated or cut}
     return {"kind": "text", "text": text, "truncated": truncated}
+
+
+async def notebook_preview(username: str, data: bytes) -> dict[str, Any]:
+    """What the page shows of a notebook.
+
+    Raises
+    ------
+    CallError
+        429, if its turn does not come in time.
+    """
+    end_turn = await _TURNS.take(username, _LINE_SECONDS)
+    try:
+        async with asyncio.timeout(_LINE_SECONDS):
+            await _NOTEBOOKS.acquire()
+        try:
+            return await _rendered(data)
+        finally:
+            _NOTEBOOKS.release()
+    except TimeoutError:
+        raise CallError(
+            429, "Many notebooks are looked at just now. Try again soon.", reason="busy"
+        ) from None
+    finally:
+        end_turn()
+
+
+async def _rendered(data: bytes) -> dict[str, Any]:
+    module = "taccuino.storage.pages.notebook"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "ignore", "-m", module, stdin=PIPE, stdout=PIPE
+    )
+    try:
+        async with asyncio.timeout(_NOTEBOOK_SECONDS):
+            html, _ = await process.communicate(data)
+    except TimeoutError:
+        return _none(_TOO_MUCH)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode == 0:
+        return {"kind": "notebook", "html": html.decode()}
+    if process.returncode == 1:
+        return _none("This file is called a notebook, but can't be read as one.")
+    return _none(_TOO_MUCH)
 
 
 def _none(reason: str) -> dict[str, Any]:
@@ -107,46 +152,3 @@ def table(text: str, delimiter: str, *, whole: bool = True) -> tuple[list[list[s
     except csv.Error:  # a field beyond the reader's own limit
         return rows, True
     return rows, cut
-
-
-def notebook_html(data: bytes) -> str | None:
-    """A notebook as harmless HTML; None if it is none."""
-    import nbformat
-
-    try:
-        notebook = nbformat.reads(json.dumps(json.loads(data)), as_version=4)  # type: ignore[no-untyped-call]
-        html, _ = _exporter().from_notebook_node(notebook)
-    except Exception:  # noqa: BLE001 -- nbformat and nbconvert raise whatever they stumble on
-        return None
-    return sanitized(html)
-
-
-@cache
-def _exporter() -> Any:
-    from nbconvert import HTMLExporter  # here: it takes 0.7 s
-
-    # Its templates' own clean-up knows less than ours, which comes after it.
-    return HTMLExporter(template_name="basic", sanitize_html=False)  # type: ignore[no-untyped-call]
-
-
-def sanitized(html: str) -> str:
-    """HTML without anything that runs, loads from elsewhere, or looks like our own page."""
-    return nh3.clean(
-        html,
-        tags=_TAGS,
-        attributes=_ATTRIBUTES,
-        attribute_filter=_kept,
-        url_schemes={"http", "https", "mailto", "data"},
-        clean_content_tags={"script", "style"},
-        link_rel="noopener noreferrer nofollow",
-    )
-
-
-def _kept(tag: str, attribute: str, value: str) -> str | None:
-    text = value.strip()
-    if tag == "img" and attribute == "src":
-        # From elsewhere, an image would tell who looks at this notebook.
-        return text if text.startswith(_IMAGE_DATA) else None
-    if attribute in {"href", "src", "cite"} and text.lower().startswith("data:"):
-        return None
-    return value

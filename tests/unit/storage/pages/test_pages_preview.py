@@ -7,7 +7,8 @@ import json
 import pytest
 
 from taccuino.settings import Settings
-from taccuino.storage.pages.preview import decoded, notebook_html, preview, sanitized, table
+from taccuino.storage.pages.notebook import notebook_html, sanitized
+from taccuino.storage.pages.preview import decoded, preview, table
 
 PNG = "iVBORw0KGgo="
 
@@ -87,10 +88,12 @@ def test_a_table_is_cut_and_says_so() -> None:
 def test_the_kinds(s3) -> None:
     settings = Settings.parse({"storage": {"endpoint": "https://s3.amazonaws.com"}})
     for key, kind in (
-        ("a.txt", "text"), ("a.png", "image"), ("a.csv", "table"), ("a.ipynb", "none"), ("a.svg", "image"),
+        ("a.txt", "text"), ("a.png", "image"), ("a.csv", "table"), ("a.svg", "image"),
     ):  # fmt: skip
         s3.put_object(Bucket="bucket", Key=key, Body=b"a,b")
         assert preview(settings, s3, "bucket", key)["kind"] == kind, key
+    s3.put_object(Bucket="bucket", Key="a.ipynb", Body=b"{}")
+    assert preview(settings, s3, "bucket", "a.ipynb") == b"{}"
     s3.put_object(Bucket="bucket", Key="binary", Body=b"\0\1")
     assert preview(settings, s3, "bucket", "binary")["kind"] == "none"
     s3.put_object(Bucket="bucket", Key="empty", Body=b"")

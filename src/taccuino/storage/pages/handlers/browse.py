@@ -16,7 +16,7 @@ from taccuino.storage.pages.errors import CallError
 from taccuino.storage.pages.keys import check_key, check_prefix, name_of
 from taccuino.storage.pages.places import Place
 from taccuino.storage.pages.presigned import disposition, download_url
-from taccuino.storage.pages.preview import preview
+from taccuino.storage.pages.preview import notebook_preview, preview
 
 from .base import Call, PageHandler
 
@@ -113,6 +113,8 @@ class PreviewCall(Call):
             "read a file",
             lambda client: preview(settings, client, place.bucket, key),
         )
+        if isinstance(shown, bytes):
+            shown = await notebook_preview(self.username, shown)
         self.answer(shown)
 
 
@@ -161,7 +163,9 @@ class ZipHandler(PageHandler):
             self.set_header("Content-Length", str(archive.size))
         pieces = archive.pieces()
         try:
-            while piece := await self.parts.clients.in_long_thread(lambda: next(pieces, b"")):
+            while piece := await self.parts.clients.in_long_thread(
+                self.username, lambda: next(pieces, b"")
+            ):
                 self.write(piece)
                 await self.flush()
         except StreamClosedError:
@@ -172,4 +176,4 @@ class ZipHandler(PageHandler):
             connection: Any = self.request.connection
             connection.stream.close()
         finally:
-            await self.parts.clients.in_long_thread(pieces.close)
+            await self.parts.clients.in_long_thread(self.username, pieces.close)
