@@ -26,7 +26,8 @@ from support.person import Person
 from taccuino.naming import slug
 from taccuino.settings import Settings
 
-PORT_BLOCK = range(22000, 29000, 20)
+PORT_BLOCK = range(10_000, 19_900, 20)
+"""Below the ports of the mount planes' relays, and those that the kernel gives."""
 _reserved: list[TextIO] = []
 
 
