@@ -87,21 +87,22 @@ missing_packages() {
 }
 
 # install_packages NAME...: installs them; their own services are not started meanwhile, since
-# `taccuino up` runs each program with a configuration of its own.
-install_packages() {
+# `taccuino up` runs each program with a configuration of its own. A subshell, for its own traps.
+install_packages() (
     command -v apt-get >/dev/null || die "there is no apt-get; Debian 12 or newer is needed"
     # A source that has nothing to do with us may be broken: installing tells if one matters.
     apt-get update || echo "apt-get update met errors; going on with what it has"
-    local policy=/usr/sbin/policy-rc.d ours=no status=0
-    if [ ! -e "$policy" ]; then
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
+    policy=/usr/sbin/policy-rc.d
+    # One with the mark is of a run that was killed.
+    if [ ! -e "$policy" ] || grep -qx '# taccuino' "$policy"; then
+        trap 'rm -f "$policy"' EXIT
+        # They come when apt-get has ended.
+        trap 'exit 1' HUP INT TERM
+        printf '#!/bin/sh\n# taccuino\nexit 101\n' >"$policy"
         chmod 755 "$policy"
-        ours=yes
     fi
-    apt-get install --yes --no-install-recommends "$@" || status=$?
-    [ "$ours" = no ] || rm -f "$policy"
-    return "$status"
-}
+    apt-get install --yes --no-install-recommends "$@"
+)
 
 # ensure_packages NAME...: a step that is skipped when nothing is missing.
 ensure_packages() {

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from taccuino.front_end import URL_PREFIX
 from taccuino.settings import Settings
@@ -92,16 +93,13 @@ def haproxy_config(
     EdgeError
         If a setting that is needed is missing, or can't be written into the configuration.
     """
-    plain_siblings = (iam_backend is not None and not is_https(settings.iam.issuer)) or (
-        s3_backend is not None and not is_https(settings.storage.endpoint)
-    )
     sections = [_global(settings, user), _BASE]
     if sites:
         sections.append(
             front_door(settings, bind_line(settings, settings.port, tls=False), sites)
         )
     else:
-        hsts = settings.edge.certificate is not None and not plain_siblings
+        hsts = settings.edge.certificate is not None and not _plain_sibling(settings)
         sections += [
             _service(settings, peer_secret, hsts=hsts),
             _backends(settings, peer_secret),
@@ -115,6 +113,13 @@ def haproxy_config(
         sections.append(_object_storage(settings, s3_backend))
     header = "# Written by Taccuino from its settings; changes here are lost.\n"
     return header + "\n".join(sections)
+
+
+def _plain_sibling(settings: Settings) -> bool:
+    """Whether the IAM or the object storage is served without TLS at the service's own name."""
+    own = urlsplit(settings.url).hostname
+    others = [urlsplit(url or "") for url in (settings.iam.issuer, settings.storage.endpoint)]
+    return any(url.scheme == "http" and url.hostname == own for url in others)
 
 
 def _global(settings: Settings, user: str | None) -> str:

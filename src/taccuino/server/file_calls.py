@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import TypeVar
 
 __all__ = ["FileCalls", "NoAnswer"]
@@ -24,13 +25,13 @@ class NoAnswer(Exception):  # noqa: N818 - named for what happened
 
 
 class FileCalls:
-    """Calls on one file system: ``room`` of them at once.
+    """Calls on one file system: ``room`` of them at once; the next ones wait for room.
 
     With all of them hanging, the next is refused at once: it would only hang as well.
     """
 
     def __init__(self, room: int = 12) -> None:
-        self._room = threading.BoundedSemaphore(room)
+        self._room = asyncio.BoundedSemaphore(room)
         self._silent_since: float | None = None
 
     @property
@@ -39,36 +40,54 @@ class FileCalls:
         return self._silent_since is not None
 
     async def run(self, call: Callable[[], _Answer], limit: float) -> _Answer:
-        """What ``call`` returns; the wait for it ends after ``limit`` seconds.
+        """What ``call`` returns; the wait for room and for it ends after ``limit`` seconds.
 
         Raises
         ------
         NoAnswer
-            If it has not returned by then, and goes on; or if there is no room for it.
+            If it has not returned by then, and goes on if it began; if there is no room for
+            it on a silent file system; or if no thread can be started.
         """
-        if not self._room.acquire(blocking=False):
+        if self.silent and self._room.locked():
             raise NoAnswer("too many calls have no answer yet")
-        answer: Future[_Answer] = Future()
-        threading.Thread(
-            target=self._run, args=(call, answer), name="file-call", daemon=True
-        ).start()
-        waiting = asyncio.wrap_future(answer)
-        done, _ = await asyncio.wait([waiting], timeout=limit)
-        if not done:
-            self._silent_since = time.monotonic()
-            raise NoAnswer(f"no answer within {limit:g} s")
-        return waiting.result()
-
-    def _run(self, call: Callable[[], _Answer], answer: Future[_Answer]) -> None:
-        began = time.monotonic()
-        answer.set_running_or_notify_cancel()
+        answer: asyncio.Future[_Answer] | None = None
         try:
-            value = call()
-        except BaseException as error:  # noqa: BLE001 - it is whoever waits that handles it
-            answer.set_exception(error)
-        else:
-            answer.set_result(value)
-        finally:
-            if self._silent_since is not None and began > self._silent_since:
-                self._silent_since = None
+            async with asyncio.timeout(limit):
+                await self._room.acquire()
+                answer = self._begin(call)
+                await asyncio.wait([answer])
+        except TimeoutError:  # not the call's own: that is in the answer
+            if answer is None:
+                raise NoAnswer(f"no room within {limit:g} s") from None
+            self._silent_since = time.monotonic()
+            raise NoAnswer(f"no answer within {limit:g} s") from None
+        return answer.result()
+
+    def _begin(self, call: Callable[[], _Answer]) -> asyncio.Future[_Answer]:
+        answer: Future[_Answer] = Future()
+        began = time.monotonic()
+        try:
+            threading.Thread(
+                target=_run, args=(call, answer), name="file-call", daemon=True
+            ).start()
+        except RuntimeError as error:  # at the limit of processes
             self._room.release()
+            raise NoAnswer(str(error)) from error
+        waiting = asyncio.wrap_future(answer)
+        waiting.add_done_callback(partial(self._came_back, began))
+        return waiting
+
+    def _came_back(self, began: float, _: asyncio.Future[_Answer]) -> None:
+        if self._silent_since is not None and began > self._silent_since:
+            self._silent_since = None
+        self._room.release()
+
+
+def _run(call: Callable[[], _Answer], answer: Future[_Answer]) -> None:
+    answer.set_running_or_notify_cancel()
+    try:
+        value = call()
+    except BaseException as error:  # noqa: BLE001 - it is whoever waits that handles it
+        answer.set_exception(error)
+    else:
+        answer.set_result(value)

@@ -78,9 +78,22 @@ TLS = {"edge": {"certificate": "/etc/ssl/taccuino.pem"}}
         # The IAM beside it speaks plain HTTP: HSTS would lock browsers out of it.
         (
             4,
-            {**TLS, "local": EMBEDDED},
+            {
+                **TLS,
+                "local": EMBEDDED,
+                "iam": {"issuer": "http://localhost:8001", "client_id": "x"},
+                "storage": {"endpoint": "http://localhost:8002"},
+            },
             BACKENDS,
             ["bind *:8000 ssl crt", "bind *:8001\n", "bind *:8002\n"],
+            ["Strict-Transport"],
+        ),
+        # So it would where a site's own edge does not serve the IAM itself.
+        (
+            11,
+            {**TLS, "iam": {"issuer": "http://localhost:8001", "client_id": "x"}},
+            {},
+            ["bind *:8000 ssl crt"],
             ["Strict-Transport"],
         ),
         (
