@@ -18,7 +18,6 @@ from pydantic import (
 from .networks import BindAddress, IPv4Pool, Network
 from .sizes import Size
 
-
 _BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from taccuino.settings import Settings
 from taccuino.storage.mount_client import MountStatus
+from taccuino.storage.mount_plane import relay
 from taccuino.storage.mount_plane.changes import Change, change
 from taccuino.storage.mount_plane.kept import kept_config
-from taccuino.storage.mount_plane.relay import relay_config
+from taccuino.storage.mount_plane.relay import StorageRelay, relay_config
 from taccuino.storage.mount_plane.status_file import StatusFile
 
 _HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -46,6 +49,51 @@ def test_relay_config(
     config.write_text(text)
     checked = subprocess.run([_HAPROXY, "-c", "-f", config], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
+
+
+def relay_of(state: Path) -> StorageRelay:
+    settings = Settings.parse(
+        {
+            "state_dir": str(state),
+            "storage": {"endpoint": "http://127.0.0.1:9"},
+            "hub": {"port": 9},
+        }
+    )
+    made = StorageRelay(settings, {})
+    made._directory.mkdir(parents=True)
+    return made
+
+
+def test_another_process_with_the_number_of_the_relay_is_left_alone(tmp_path: Path) -> None:
+    made = relay_of(tmp_path)
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as other:
+        try:
+            made._pid_file.write_text(f"{other.pid}\n")
+            assert not made._end_silent()
+            assert other.poll() is None
+        finally:
+            other.kill()
+
+
+@pytest.mark.skipif(_HAPROXY is None, reason="haproxy is not installed")
+async def test_a_relay_that_does_not_answer_is_started_again_at_its_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = relay_of(tmp_path)
+    try:
+        await made._ensure()
+        port, first = made._port, made._processes()
+        assert len(first) == 2, "the master and its worker"
+        for pid in first:
+            os.kill(pid, signal.SIGSTOP)
+        monkeypatch.setattr(relay, "_ANSWER_SECONDS", 0.5)
+        await made._ensure()
+        assert made._port == port
+        assert not set(first) & set(made._processes())
+        monkeypatch.undo()
+        assert await made._answer("show info")
+    finally:
+        made._end_silent()
 
 
 @pytest.mark.skipif(_NGINX is None, reason="nginx is not installed")
@@ -98,6 +146,13 @@ def test_the_status_file_changes_with_the_status(tmp_path: Path) -> None:
     file.remove()
     file.write(status(None), [])
     assert json.loads(path.read_text())["fault"] is None
+
+
+def test_the_status_file_tells_names_that_are_not_utf8(tmp_path: Path) -> None:
+    status = MountStatus("alice", "mounted", tmp_path, tmp_path, upload_errors=["\udcff.txt"])
+    StatusFile(tmp_path).write(status, [])
+    told = json.loads((tmp_path / ".taccuino/status.json").read_bytes())
+    assert told["upload_errors"] == ["\udcff.txt"]
 
 
 def test_no_status_file_without_mounts(tmp_path: Path) -> None:

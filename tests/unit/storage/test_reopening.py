@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from taccuino.storage.mount_plane import reopening
 from taccuino.storage.mount_plane.configuration import RcloneError
 from taccuino.storage.mount_plane.rclone import Rclone
 from taccuino.storage.mount_plane.reopening import reopen
@@ -61,6 +65,28 @@ async def test_what_cannot_be_opened_yet_stays_put_off(tmp_path: Path) -> None:
     part = SimpleNamespace(vfs="v:", target=tmp_path)
     assert await reopen(queue, part) == {"folder/silent"}  # type: ignore[arg-type]
     assert queue.expiries == {"there": 2.0, "folder/silent": 600.0}
+
+
+async def test_a_file_that_fails_holds_up_no_other_for_longer_than_one_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def touch(directory: Path, name: str) -> None:
+        tried.append(name)
+        if name == "slow":
+            raise OSError(errno.EIO, "i/o timeout")
+        raise FileNotFoundError
+
+    monkeypatch.setattr(reopening, "_touch", touch)
+    queue = QueueDouble("slow", "next")
+    part = SimpleNamespace(vfs="v:", target=tmp_path)
+    assert await reopen(queue, part) == {"slow", "next"}  # type: ignore[arg-type]
+    assert tried == ["slow"]
+    queue.items[1]["expiry"] -= 1  # a second later
+    assert await reopen(queue, part) == {"slow"}  # type: ignore[arg-type]
+    assert tried == ["slow", "next", "slow"]
+    assert queue.expiries == {"slow": 600.0, "next": 0}
 
 
 async def test_what_leaves_the_queue_meanwhile_keeps_nothing_else_from_its_upload(

@@ -27,6 +27,7 @@ from taccuino.settings import Settings, parse_size
 
 from .cache import dirty_files
 from .configuration import least_free
+from .held import held_notes
 from .layout import UserPaths
 from .texts import read_text
 
@@ -265,11 +266,13 @@ class CacheBudget:
 
         ``known`` are the users with something mounted or waiting, as they are right now.
         """
+        for begun in self._directory.glob(f"{_DROPPED}*"):  # by a daemon that was killed
+            shutil.rmtree(begun, ignore_errors=True)
         for cache in self._caches():
             old = time.time() - cache.stat().st_mtime > _KEEP_SECONDS
             if not old or cache.name in known():
                 continue
-            if left := dirty_files(cache):
+            if left := dirty_files(cache) or held_notes(cache):
                 log.error("%s: %d file(s) were never uploaded; it is kept", cache, left)
                 continue
             dropped = cache.with_name(f"{_DROPPED}{cache.name}")

@@ -105,6 +105,7 @@ class CloudMounts:
         self._waiting = Pending()
         self._log_size = -1
         self._hurried = 0.0
+        self._hurrying: asyncio.Task[None] | None = None
         self._unopened: set[str] = set()
         self._reopening = asyncio.Lock()
         self._starts: deque[float] = deque(maxlen=3)
@@ -136,6 +137,8 @@ class CloudMounts:
                 self._record.rclone, self._paths, self._group, timeout=5.0
             )
             if found:
+                # What an earlier rclone left may still wait, and nobody knows of it any more.
+                self._unopened = {part.name for part in self.parts}
                 self._use(found)
                 await self._directories.take_up()
             what = "adopted" if found else "is gone"
@@ -145,7 +148,7 @@ class CloudMounts:
         """Stop looking after rclone and the mounts; they stay as they are."""
         self.conflicts.stop()
         self._directories.stop()
-        for task in (self._watch, self._mender):
+        for task in (self._watch, self._mender, self._hurrying):
             if task:
                 task.cancel()
         if self._rclone:
@@ -154,6 +157,8 @@ class CloudMounts:
     async def stop(self) -> None:
         """Unmount everything and end rclone; what waits for its upload stays in the cache."""
         self.conflicts.stop()
+        if self._hurrying:
+            self._hurrying.cancel()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.conflicts.settle(), _SETTLE_SECONDS)
         async with self._starting:
@@ -391,7 +396,8 @@ class CloudMounts:
 
         rclone waits ever longer before it tries a failed upload again, five minutes in the
         end. While the storage answers, what it refused is tried again sooner, so that an
-        upload goes on soon after what was in its way is gone.
+        upload goes on soon after what was in its way is gone. That is not waited for: a
+        directory that is slow to open would hold up the look at all other users.
         """
         await self._follow_relay()
         try:
@@ -404,9 +410,16 @@ class CloudMounts:
         failing, now = len(self._waiting.failing), time.monotonic()
         pause = max(_RETRY_SECONDS, failing * _RETRY_SECONDS_A_FILE)
         waits = failing or self._unopened
-        if waits and self._relay.available and now - self._hurried > pause:
-            await self.hurry_uploads()
+        hurries = self._hurrying is not None and not self._hurrying.done()
+        if waits and self._relay.available and now - self._hurried > pause and not hurries:
+            self._hurrying = asyncio.create_task(self._hurry())
         return self._waiting
+
+    async def _hurry(self) -> None:
+        try:
+            await self.hurry_uploads()
+        except Exception:
+            log.exception("%s: what waits for its upload", self._slug)
 
     async def _follow_relay(self) -> None:
         """End an rclone that knows another way to the storage; it is started anew.

@@ -9,17 +9,20 @@ forgets it when the rest can't be fetched (rclone 1.75, ``Item.reload`` and ``It
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from taccuino.private_files import write_private
 
 from .configuration import Part
 from .conflicts import conflict_name
@@ -28,12 +31,14 @@ from .ranges import Range
 from .rclone import Rclone
 from .texts import described, write_text
 
-__all__ = ["HeldFile", "held_files", "hold", "restore", "restore_before_mount"]
+__all__ = ["HeldFile", "held_files", "held_notes", "hold", "restore", "restore_before_mount"]
 
 log = logging.getLogger(__name__)
 
 _FETCH_SECONDS = 600.0
 _CHUNK = 1 << 20
+
+_told: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -71,12 +76,33 @@ class HeldFile:
 def held_files(cache: Path) -> list[HeldFile]:
     """All that are held, in the order in which they were; blocking."""
     found = []
-    for note in (cache / "held").glob("*/note.json"):
-        about = json.loads(note.read_text(encoding="utf-8"))
-        ranges = tuple(Range(*item) for item in about["ranges"])
-        file = HeldFile(note.parent, about["path"], about["size"], ranges, about["fingerprint"])
-        found.append((float(about["at"]), file))
+    for note in _notes(cache):
+        try:
+            found.append(_read(note))
+        except FileNotFoundError:
+            continue  # put together meanwhile
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if note not in _told:
+                _told.add(note)
+                log.warning("%s can't be read (%r); what it tells of is kept", note, error)
     return [file for _, file in sorted(found, key=lambda item: item[0])]
+
+
+def held_notes(cache: Path) -> int:
+    """How many are held, also those whose note can't be read; blocking."""
+    return sum(1 for _ in _notes(cache))
+
+
+def _notes(cache: Path) -> Iterator[Path]:
+    return (cache / "held").glob("*/note.json")
+
+
+def _read(note: Path) -> tuple[float, HeldFile]:
+    """When a file was held, and the file."""
+    about = json.loads(note.read_text(encoding="utf-8"))
+    ranges = tuple(Range(*item) for item in about["ranges"])
+    file = HeldFile(note.parent, about["path"], about["size"], ranges, about["fingerprint"])
+    return float(about["at"]), file
 
 
 def hold(
@@ -84,14 +110,11 @@ def hold(
 ) -> HeldFile:
     """Hold a file of the cache: take it out, or with an rclone running link it; blocking.
 
-    Its note is written before the file is taken out, so that a kill leaves one of the two
-    at the least.
+    Its note is on the disk before the file is taken out, so that a kill, or a loss of power,
+    leaves one of the two at the least.
     """
     data = cache / "vfs" / path
     (cache / "held").mkdir(exist_ok=True)
-    for earlier in held_files(cache):
-        if earlier.path == str(path) and earlier.data.samefile(data):
-            shutil.rmtree(earlier.directory)  # it has grown since
     directory = Path(tempfile.mkdtemp(dir=cache / "held"))
     file = HeldFile(
         directory,
@@ -100,7 +123,6 @@ def hold(
         tuple(ranges),
         str(about.get("Fingerprint") or ""),
     )
-    file.data.hardlink_to(data)
     note = {
         "path": file.path,
         "size": file.size,
@@ -108,9 +130,17 @@ def hold(
         "fingerprint": file.fingerprint,
         "at": datetime.now(UTC).timestamp(),
     }
-    temporary = directory / "note.new"
-    temporary.write_text(json.dumps(note), encoding="utf-8")
-    temporary.replace(directory / "note.json")
+    try:
+        file.data.hardlink_to(data)
+        write_private(directory / "note.json", json.dumps(note))
+    except OSError:  # a full disk: each try would leave another one
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    for earlier in held_files(cache):
+        with contextlib.suppress(FileNotFoundError):  # put together meanwhile
+            same = earlier.path == file.path and earlier.data.samefile(data)
+            if same and earlier.directory.name != directory.name:
+                shutil.rmtree(earlier.directory)  # it has grown since
     if move:
         data.unlink()
     return file

@@ -11,6 +11,7 @@ upload errors may take them from `Journal.read` instead of asking rclone's queue
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import re
@@ -20,7 +21,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["Copied", "Entry", "Failed", "Journal", "Position", "Queued", "Renamed", "Uploaded"]
+__all__ = [
+    "Copied",
+    "Entry",
+    "Failed",
+    "Journal",
+    "Position",
+    "Queued",
+    "Renamed",
+    "Uploaded",
+    "log_files",
+]
 
 _MOST_BYTES = 1 << 20
 _MARK_BYTES = 80
@@ -111,7 +122,11 @@ class Journal:
         """The entries since the last time, at most those of a MiB of the log."""
         left, entries = _MOST_BYTES, []
         for path in self._unread():
-            with path.open("rb") as file:
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                continue  # renamed or removed by a rotation just now
+            with file:
                 found = _stat(file)
                 mark = _mark(file)
                 if mark != self.position.mark:
@@ -129,17 +144,21 @@ class Journal:
         return entries
 
     def _unread(self) -> list[Path]:
-        """The file that was read last and those after it; all of them if it is gone.
-
-        rclone names a rotated log by its time: ``rclone-2026-11-24T03-38-05.508.log``.
-        """
-        rotated = sorted(self._log.parent.glob(f"{self._log.stem}-*{self._log.suffix}"))
-        files = [path for path in [*rotated, self._log] if path.exists()]
+        """The file that was read last and those after it; all of them if it is gone."""
+        files = log_files(self._log)
         for index, path in enumerate(files):
-            with path.open("rb") as file:
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
                 if self.position.mark and _mark(file) == self.position.mark:
                     return files[index:]
         return files
+
+
+def log_files(log: Path) -> list[Path]:
+    """The parts of a log in their order, the last of which may be missing for a moment.
+
+    rclone names a rotated log by its time: ``rclone-2026-11-24T03-38-05.508.log``.
+    """
+    return [*sorted(log.parent.glob(f"{log.stem}-*{log.suffix}")), log]
 
 
 def _stat(file: BinaryIO) -> tuple[int, int]:

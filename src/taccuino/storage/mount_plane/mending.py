@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import os
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -13,6 +15,7 @@ from pathlib import Path
 from .cache import hold_unfinished
 from .configuration import Part, RcloneError
 from .held import held_files, restore
+from .journal import log_files
 from .layout import UserPaths
 from .rclone import Rclone
 
@@ -56,19 +59,31 @@ class LogTail:
         return (found.st_ino, found.st_size) != (self._inode, self._position)
 
     def read(self) -> list[str]:
-        """The new lines that are complete; blocking."""
+        """The new lines that are complete, of a log that was rotated first; blocking."""
+        return [line for path in self._unread() for line in self._read(path)]
+
+    def _unread(self) -> list[Path]:
+        """The file that was read last and those after it; only the log if it is gone."""
+        files = log_files(self._path)
+        for index, path in enumerate(files):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == self._inode:
+                    return files[index:]
+        return [self._path]
+
+    def _read(self, path: Path) -> list[str]:
         try:
-            found = self._path.stat()
+            file = path.open("rb")
         except FileNotFoundError:
             return []
-        if found.st_ino != self._inode or found.st_size < self._position:
-            self._inode, self._position = found.st_ino, 0
-        if found.st_size == self._position:
-            return []
-        with self._path.open("rb") as file:
+        with file:
+            found = os.fstat(file.fileno())
+            if found.st_ino != self._inode or found.st_size < self._position:
+                self._inode, self._position = found.st_ino, 0
             file.seek(self._position)
-            whole = file.read().rpartition(b"\n")[0]
-        self._position += len(whole) + 1 if whole else 0
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._position += len(whole)
         return whole.decode(errors="replace").splitlines()
 
 
@@ -86,10 +101,13 @@ async def mend(
     given the name of each file that can't be put together, and is kept aside.
     """
     pause, rest = _LOOK_SECONDS, 0.0
+    given_up: list[tuple[str, float]] = []
     while not rclone.exited.is_set():
         try:
             if tail.has_news:
-                await _look(tail, paths.cache)
+                lines = await asyncio.to_thread(tail.read)
+                given_up += filter(None, map(unfinished, lines))
+            given_up = await _hold_each(given_up, paths.cache)
             # Most users never have any: a look that costs no thread, once a second for each.
             some = (paths.cache / "held").exists()
             held = await asyncio.to_thread(held_files, paths.cache) if some else []
@@ -103,8 +121,16 @@ async def mend(
         rest -= _LOOK_SECONDS
 
 
-async def _look(tail: LogTail, cache: Path) -> None:
-    for line in await asyncio.to_thread(tail.read):
-        if found := unfinished(line):
-            for file in await asyncio.to_thread(hold_unfinished, cache, *found):
-                log.warning("%s: held, since rclone could not fetch the rest", file.path)
+async def _hold_each(given_up: list[tuple[str, float]], cache: Path) -> list[tuple[str, float]]:
+    """Hold what rclone gave up on; those that can't be held yet, the disk being full."""
+    left = []
+    for name, at in given_up:
+        try:
+            held = await asyncio.to_thread(hold_unfinished, cache, name, at)
+        except (OSError, ValueError) as error:
+            log.warning("%s: it can't be held yet: %s", name, error)
+            left.append((name, at))
+            continue
+        for file in held:
+            log.warning("%s: held, since rclone could not fetch the rest", file.path)
+    return left

@@ -13,7 +13,7 @@ from taccuino.settings import Settings
 from taccuino.storage.mount_client import PLACES, MountPlaneError, MountRequest, MountStatus
 
 from .cache_budget import CacheBudget
-from .configuration import RcloneError, rclone_binary
+from .configuration import rclone_binary
 from .credentials import CredentialError, CredentialSource
 from .kernel import (
     MountTable,
@@ -209,16 +209,22 @@ class MountPlane:
     async def _keep_looking(self) -> None:
         """Keep all users' status files up to date."""
         while True:
-            # Kept for as long as the kernel tells of no change.
-            table = self._table = self._table or MountTable.read()
-            for user in list(self._users.values()):
-                try:
-                    await user.look(table)
-                except (OSError, RcloneError):
-                    log.exception("%s: its status file", user.slug)
+            try:
+                await self._look_at_all()
+            except Exception:
+                log.exception("the users' status files")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), _LOOK_SECONDS)
             self._news.clear()
+
+    async def _look_at_all(self) -> None:
+        # Kept for as long as the kernel tells of no change.
+        table = self._table = self._table or MountTable.read()
+        for user in list(self._users.values()):
+            try:
+                await user.look(table)
+            except Exception:  # whatever one user's is, the others' go on
+                log.exception("%s: its status file", user.slug)
 
     def _drop_gone(self) -> None:
         self._users = {slug: user for slug, user in self._users.items() if not user.is_gone}
@@ -227,7 +233,10 @@ class MountPlane:
         """Now and then drop users who are gone, and caches nobody used for a day."""
         while True:
             self._drop_gone()
-            await asyncio.to_thread(self._budget.drop_unused, lambda: self._users)
+            try:
+                await asyncio.to_thread(self._budget.drop_unused, lambda: self._users)
+            except Exception:
+                log.exception("the caches that nobody uses")
             await asyncio.sleep(_SWEEP_SECONDS)
 
     async def _keep_budget(self) -> None:

@@ -7,6 +7,7 @@ it again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
@@ -23,6 +24,7 @@ from .limits import ProcessGroup
 __all__ = ["Rclone"]
 
 _OPEN_FILES = 16384
+_STOP_SECONDS = 5.0
 _LEFT_THE_QUEUE = "id not found in queue"
 
 
@@ -108,7 +110,10 @@ class Rclone:
     async def adopt(
         cls, identity: RcloneIdentity, paths: UserPaths, group: ProcessGroup, timeout: float
     ) -> Rclone | None:
-        """The rclone that an earlier daemon started, if it runs and is the same."""
+        """The rclone that an earlier daemon started, if it runs and is the same.
+
+        One that does not answer is ended: another one would write to the same cache.
+        """
         if _started(identity.pid) != identity.started:
             return None
         try:
@@ -116,9 +121,12 @@ class Rclone:
         except ProcessLookupError:
             return None
         process = cls(identity, paths.rclone_socket, group, pidfd)
-        if _started(identity.pid) == identity.started and await process.answers(timeout):
+        if _started(identity.pid) != identity.started:
+            process.release()
+            return None
+        if await process.answers(timeout):
             return process
-        process.release()
+        await process.stop()
         return None
 
     async def answers(self, timeout: float) -> bool:
@@ -188,19 +196,16 @@ class Rclone:
                 raise
 
     async def stop(self) -> None:
-        """End the process; what waits for its upload stays in the cache."""
-        for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        """End the process; what waits for its upload stays in the cache.
+
+        It is watched until it has ended, even if that takes longer than this waits.
+        """
+        for number in (signal.SIGTERM, signal.SIGKILL):
             if not self.exited.is_set():
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(self._pidfd, number)
-                except ProcessLookupError:
-                    break
-                try:
-                    await asyncio.wait_for(self.exited.wait(), patience)
-                except TimeoutError:
-                    continue
-            break
-        self.release()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.exited.wait(), _STOP_SECONDS)
         await asyncio.to_thread(self._group.remove)
 
     def release(self) -> None:

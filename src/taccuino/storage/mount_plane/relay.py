@@ -28,6 +28,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -47,6 +48,8 @@ __all__ = ["RelayError", "StorageRelay", "relay_config"]
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5
+_ANSWER_SECONDS = 2.0
+_END_SECONDS = 5.0
 _CHANGED_SECONDS = 10
 """How long the storage itself is asked for what was changed here: longer than a listing proves
 anything."""
@@ -301,6 +304,8 @@ class StorageRelay:
         self._addresses = await self._resolve() or self._addresses
         runs = bool(await self._answer("show info"))
         taken = not runs and not _is_free(self._port)
+        if taken and await asyncio.to_thread(self._end_silent):
+            taken = not _is_free(self._port)
         if taken:
             self._port = next((port for port in _shuffled() if _is_free(port)), 0)
         if taken or not self._key:
@@ -315,7 +320,7 @@ class StorageRelay:
             self._directory,
             self._certificates,
         )
-        config = self._directory / "haproxy.cfg"
+        config = self._config
         same = config.exists() and config.read_text(encoding="utf-8") == text
         if runs and same:
             return
@@ -356,7 +361,7 @@ class StorageRelay:
         """What HAProxy's admin socket answers; empty if nothing listens there."""
         path = self._directory / "admin.sock"
         try:
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(_ANSWER_SECONDS):
                 reader, writer = await asyncio.open_unix_connection(path)
                 try:
                     writer.write(f"{command}\n".encode())
@@ -370,6 +375,42 @@ class StorageRelay:
         """Signal HAProxy's master, which the admin socket just proved to be running."""
         with contextlib.suppress(OSError, ValueError):
             os.kill(int(self._pid_file.read_text(encoding="ascii")), number)
+
+    def _end_silent(self) -> bool:
+        """End a HAProxy of ours that does not answer; whether there was one. Blocking.
+
+        With another one at another port each user's rclone would have to be started anew.
+        """
+        left = found = self._processes()
+        if found:
+            log.warning("the relay does not answer; it is ended, and started again")
+        deadline = time.monotonic() + _END_SECONDS
+        while left and time.monotonic() < deadline:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+            left = self._processes()
+        return bool(found)
+
+    def _processes(self) -> list[int]:
+        """HAProxy's master and its workers, which are of its group and may outlive it.
+
+        A later process may have the number in the pid file, but not our configuration.
+        """
+        found: list[int] = []
+        with contextlib.suppress(OSError, ValueError):
+            master = int(self._pid_file.read_text(encoding="ascii"))
+            for path in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    words = (path / "cmdline").read_bytes().split(b"\0")
+                    if bytes(self._config) in words and os.getpgid(int(path.name)) == master:
+                        found.append(int(path.name))
+        return found
+
+    @property
+    def _config(self) -> Path:
+        return self._directory / "haproxy.cfg"
 
     @property
     def _state(self) -> Path:

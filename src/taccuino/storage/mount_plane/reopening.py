@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,41 +33,43 @@ async def reopen(rclone: Rclone, part: Part) -> set[str]:
     """Open each file that waits in a mount; the names of those that can't be opened yet.
 
     They can't while the storage is away and their directory is not known; their uploads stay
-    put off until this was called again.
+    put off until this was called again. Each try may take long, so the first that fails is
+    the last one, and comes last the next time.
 
     Raises
     ------
     RcloneError
         If rclone does not answer.
     """
-    waiting = await rclone.waiting(part.vfs)
+    waiting = sorted(await rclone.waiting(part.vfs), key=lambda item: float(item["expiry"]))
     for item in waiting:
         if not _is_put_off(item):
             await rclone.upload_in(part.vfs, item, _PUT_OFF_SECONDS)
     names = [item["name"] for item in waiting]
     left = await asyncio.to_thread(_open_each, part.target, names)
     for item in await rclone.waiting(part.vfs):
-        if _is_put_off(item) and item["name"] in names and item["name"] not in left:
+        if left and item["name"] == left[0]:
+            await rclone.upload_in(part.vfs, item, _PUT_OFF_SECONDS)
+        elif _is_put_off(item) and item["name"] in names and item["name"] not in left:
             log.warning("%s: %s is not there; uploaded all the same", part.target, item["name"])
             await rclone.upload_in(part.vfs, item, 0)
-    return left
+    return set(left)
 
 
 def _is_put_off(item: dict[str, Any]) -> bool:
     return bool(item["expiry"] > _PUT_OFF_SECONDS / 2)
 
 
-def _open_each(directory: Path, names: Iterable[str]) -> set[str]:
-    """Open and close each; the names of those that could not be."""
-    left = set()
-    for name in names:
+def _open_each(directory: Path, names: list[str]) -> list[str]:
+    """Open and close each until one can't be; its name and those after it."""
+    for number, name in enumerate(names):
         try:
             _touch(directory, name)
         except FileNotFoundError:
             continue  # deleted or renamed meanwhile, or its directory does not show it
         except OSError:
-            left.add(name)
-    return left
+            return names[number:]
+    return []
 
 
 def _touch(directory: Path, name: str) -> None:

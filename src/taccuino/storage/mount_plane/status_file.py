@@ -39,9 +39,9 @@ class StatusFile:
             return
         self._directory.mkdir(mode=0o755, exist_ok=True)
         temporary = self._directory / "status.json.new"
-        text = json.dumps({"at": int(time.time()), **told}, ensure_ascii=False)
+        text = json.dumps({"at": int(time.time()), **told})
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
             os.fchmod(descriptor, 0o644)
             file.write(text)
         temporary.replace(self._path)
