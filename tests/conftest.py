@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
@@ -49,6 +51,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         crash = getattr(report.longrepr, "reprcrash", None)
         why = " ".join(str(crash.message if crash else report.longrepr).split())
         terminalreporter.write_line(f"RERUN {report.nodeid} - {why[-400:]}")
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A short state directory: a unix socket's path has 107 characters at most."""
+    with tempfile.TemporaryDirectory(prefix="tc-", dir="/tmp") as directory:
+        path = Path(directory)
+        path.chmod(0o711)
+        yield path
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,9 @@ def storage_name(username: str) -> str:
 def _replacement(username: str) -> str:
     digest = hashlib.sha256(username.encode("utf-8", "surrogatepass")).hexdigest()[:20]
     safe = re.sub(r"[^a-z0-9]+", "-", username.lower()).strip("-")[:16].strip("-")
-    return f"{safe or 'user'}--{digest}"
+    if safe in {"", "xn"}:  # what begins with xn-- is no bucket
+        safe = "user"
+    return f"{safe}--{digest}"
 
 
 def bucket_name(settings: Settings, username: str) -> str:

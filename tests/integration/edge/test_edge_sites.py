@@ -4,122 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from ipaddress import ip_network
-from pathlib import Path
 
-import psutil
 import pytest
-from aiohttp import ClientSession, CookieJar, TCPConnector, web
-from edge_harness import Edge, Upstream, free_port, started
+from aiohttp import ClientSession, TCPConnector
+from two_edges import QUICK, SECRET, SERVERS, Two, stop_all, who
 
-from taccuino.edge import RELOAD_SIGNAL, PeerMap, RuntimeAPI, reload
+from taccuino.edge import RELOAD_SIGNAL, PeerMap, reload
 from taccuino.edge.sites import EDGE_PATH, PEER_HEADER, SHARED_FILES
-from taccuino.settings import Settings
 
 pytestmark = pytest.mark.integration
 
-SECRET = "s" * 40
-SERVERS = ip_network("127.0.1.0/24")
-"""The addresses of notebook servers."""
 SERVER_LOGIN = "/hub/api/oauth2/authorize?client_id=jupyterhub-user-"
-QUICK = {"check_seconds": 0.2, "fall": 3, "rise": 1}
 SLOW = {"check_seconds": 4, "fall": 9, "rise": 1}
-
-
-class Hub(Upstream):
-    """A hub that knows the tokens with its name in them, and no others; health can be told."""
-
-    healthy = True
-    refused = 0
-    """Requests of a program that is known and may not."""
-
-    async def _tell(self, request: web.Request) -> web.Response:
-        token = request.headers.get("Authorization", "")
-        if request.path == "/hub/api/not-yours" and self.name in token:
-            self.refused += 1
-            return web.json_response({"name": f"no, says {self.name}"}, status=403)
-        if request.path == "/hub/api/no-such-call":
-            return web.Response(status=404)
-        if request.path == "/hub/ready":
-            return web.Response(status=200 if self.healthy else 503)
-        if request.path.startswith("/user/") and request.method != "GET":
-            return web.Response(status=403, text="XSRF cookie does not match")
-        known = self.name in token or request.path == "/hub/api/"  # its version
-        if request.path.startswith("/hub/api/") and token and not known:
-            return web.json_response({"name": self.name}, status=403)
-        return await super()._tell(request)
-
-
-@dataclass
-class Two:
-    """The edges of two sites that know each other, by name."""
-
-    edges: dict[str, Edge]
-
-    async def run_server(self, site: str, user: str) -> Upstream:
-        """A server of the user at a site; the other site was told."""
-        server = await self.edges[site].upstream(f"{user} at {site}")
-        await self.edges[site].routes().add_route(f"/user/{user}/", server.url, {"user": user})
-        other = self.edges["cnaf" if site == "bari" else "bari"].settings.edge
-        await PeerMap(other.peers_file, other.admin_socket).set({f"/user/{user}/": site})
-        return server
-
-    def runtime(self, site: str) -> RuntimeAPI:
-        return RuntimeAPI(self.edges[site].settings.edge.admin_socket)
-
-    async def peers(self, site: str) -> dict[str, str]:
-        """What a site's edge knows of the others' servers."""
-        return await self.runtime(site).show_map(str(self.edges[site].settings.edge.peers_file))
-
-    def url(self, site: str) -> str:
-        return self.edges[site].url
-
-
-@pytest.fixture
-async def two(short: Path, request: pytest.FixtureRequest) -> AsyncIterator[Two]:
-    checks = getattr(request, "param", QUICK)
-    ports, edges = {"bari": free_port(), "cnaf": free_port()}, {}
-    secret = short / "secret"
-    secret.write_text(SECRET)
-    for name, peer in (("bari", "cnaf"), ("cnaf", "bari")):
-        hub = Hub(f"hub {name}")
-        await hub.start()
-        settings = Settings.parse(
-            {
-                "site": name,
-                "state_dir": str(short / name),
-                "port": ports[name],
-                "hub": {"port": hub.port},
-                "engine": {"network_pool": str(SERVERS)},
-                "sites": {"secret_file": str(secret), **checks},
-                "peers": [{"name": peer, "url": f"http://127.0.0.1:{ports[peer]}"}],
-            }
-        )
-        (short / name).mkdir(mode=0o711)
-        edges[name] = Edge(settings, hub, await started(settings), [hub])
-    await asyncio.sleep(1 + checks["check_seconds"])  # until each has seen the other
-    try:
-        yield Two(edges)
-    finally:
-        for edge in edges.values():
-            edge.stop()
-            for server in edge.upstreams:
-                await server.stop()
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[ClientSession]:
-    """Keeps cookies, also those of an address without a name."""
-    async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as session:
-        yield session
-
-
-async def who(http: ClientSession, url: str, status: int = 200, **request: object) -> str:
-    async with http.get(url, **request) as answer:
-        assert answer.status == status, await answer.text()
-        return str((await answer.json())["name"])
 
 
 async def test_a_server_is_reached_by_either_edge(two: Two, http: ClientSession) -> None:
@@ -145,102 +41,6 @@ async def test_a_browser_stays_at_the_site_that_it_was_served_by(
     assert await who(browser, f"{two.url('bari')}/hub/home") == "hub bari"
     assert {c.key: c.value for c in browser.cookie_jar} == {"taccuino-site": "bari"}
     assert await who(browser, f"{two.url('cnaf')}/hub/home") == "hub bari"
-
-
-async def test_a_token_is_taken_to_the_hub_that_knows_it(
-    two: Two, browser: ClientSession
-) -> None:
-    """With a cookie of another site as without one, whatever is sent."""
-    for site in ("bari", "cnaf", "bari"):
-        for hub in ("hub bari", "hub cnaf"):
-            headers = {"Authorization": f"token {hub}"}
-            url = f"{two.url(site)}/hub/api/user"
-            assert await who(browser, url, headers=headers) == hub
-            async with browser.post(url, headers=headers, data=b"x" * 3000) as answer:
-                assert (await answer.json())["name"] == hub
-        assert not any(browser.cookie_jar) or site == "bari"
-        if site == "cnaf":
-            await who(browser, f"{two.url(site)}/hub/home")
-
-
-@pytest.mark.parametrize("open_to_all", ["", "no-such-call"])
-async def test_what_anybody_is_answered_says_nothing_of_a_token(
-    two: Two, http: ClientSession, open_to_all: str
-) -> None:
-    headers = {"Authorization": "token hub bari, which asked for the version first"}
-    for _ in range(4):
-        async with http.get(f"{two.url('cnaf')}/hub/api/{open_to_all}", headers=headers):
-            pass
-        assert await who(http, f"{two.url('cnaf')}/hub/api/user", headers=headers) == "hub bari"
-
-
-async def test_a_token_that_nobody_knows_is_refused(two: Two, http: ClientSession) -> None:
-    headers = {"Authorization": "token of nobody"}
-    await who(http, f"{two.url('bari')}/hub/api/user", 403, headers=headers)
-
-
-async def test_a_refusal_of_the_hub_that_knows_the_token_is_final(
-    two: Two, http: ClientSession
-) -> None:
-    for hub in ("bari", "cnaf"):
-        headers = {"Authorization": f"token hub {hub}"}
-        for site in ("bari", "cnaf"):
-            assert await who(http, f"{two.url(site)}/hub/api/user", headers=headers)
-            url = f"{two.url(site)}/hub/api/not-yours"
-            assert await who(http, url, 403, headers=headers) == f"no, says hub {hub}"
-        assert two.edges[hub].hub.refused == 2
-
-
-async def test_a_program_waits_for_the_hub_that_knows_its_token(
-    two: Two, http: ClientSession
-) -> None:
-    headers = {"Authorization": "token hub bari"}
-    for site in ("bari", "cnaf"):
-        url = f"{two.url(site)}/hub/api/user"
-        assert await who(http, url, headers=headers) == "hub bari"
-        await two.edges["bari"].hub.stop()
-        request = asyncio.ensure_future(who(http, url, headers=headers))
-        await asyncio.sleep(0.4)
-        await two.edges["bari"].hub.start()
-        assert await request == "hub bari"
-
-
-async def test_no_token_is_refused_while_a_hub_is_away(two: Two, http: ClientSession) -> None:
-    """The one that is away may know it."""
-    known = {"Authorization": "token hub bari"}
-    for site in ("bari", "cnaf"):
-        assert await who(http, f"{two.url(site)}/hub/api/user", headers=known) == "hub bari"
-    await stop_all(two.edges["bari"])
-    await asyncio.sleep(1.5)
-    for headers in (known, {"Authorization": "token hub bari, another"}):
-        async with http.get(f"{two.url('cnaf')}/hub/api/user", headers=headers) as answer:
-            assert answer.status == 503
-            assert (await answer.json())["reason"] == "site_unavailable"
-    assert await who(
-        http, f"{two.url('cnaf')}/hub/api/user", headers={"Authorization": "token hub cnaf"}
-    )
-
-
-async def test_no_token_is_refused_while_only_the_way_to_a_hub_is_away(
-    two: Two, http: ClientSession
-) -> None:
-    """As after a cut, when the peer's hub was found again and its edge was not yet."""
-    url, headers = f"{two.url('cnaf')}/hub/api/user", {"Authorization": "token hub bari, new"}
-    runtime = two.runtime("cnaf")
-    await runtime.execute(["set server site-bari/bari state maint"])
-    async with http.get(url, headers=headers) as answer:
-        assert answer.status == 503
-        assert (await answer.json())["reason"] == "site_unavailable"
-    await runtime.execute(["set server site-bari/bari state ready"])
-    assert await who(http, url, headers=headers) == "hub bari"
-
-
-async def stop_all(edge: Edge) -> None:
-    """A site is lost: its edge and its hub."""
-    master = psutil.Process(edge.process.pid)
-    for process in [*master.children(), master]:
-        process.kill()
-    await edge.hub.stop()
 
 
 async def test_what_a_notebook_server_asks_is_its_own_hubs_to_answer(two: Two) -> None:

@@ -77,9 +77,9 @@ def test_another_process_with_the_number_of_the_relay_is_left_alone(tmp_path: Pa
 
 @pytest.mark.skipif(_HAPROXY is None, reason="haproxy is not installed")
 async def test_a_relay_that_does_not_answer_is_started_again_at_its_port(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = relay_of(tmp_path)
+    made = relay_of(short)
     try:
         await made._ensure()
         port, first = made._port, made._processes()
