@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from taccuino import offers_file
+from taccuino import local, offers_file
 from taccuino.engines.base_image import MIRROR, ensure_base_image
 from taccuino.engines.image_check import check_image
 from taccuino.engines.images import (
@@ -21,6 +21,7 @@ from taccuino.engines.images import (
     export_front_ends,
     reference_of,
 )
+from taccuino.errors import Fault, SettingsError
 from taccuino.settings import ImageSettings, Settings
 
 __all__ = ["app"]
@@ -189,9 +190,14 @@ def base(
 
 def _settings(path: Path | None) -> Settings:
     """The running instance's resolved settings, unless a file is named."""
-    settings = Settings.load(path)
-    resolved = settings.state_dir / "settings.json"
-    return Settings.load(resolved) if resolved.is_file() else settings
+    settings = local.as_resolved(Settings.load(path))
+    if settings.local.sites:
+        mend = f"set TACCUINO_STATE={settings.state_dir}/sites/<name> for one of them"
+        fault = Fault(
+            "image", "this machine runs several sites, with images of their own", mend
+        )
+        raise SettingsError("image", [fault])
+    return settings
 
 
 def _recipe(path: Path) -> tuple[Path, Path]:

@@ -144,12 +144,11 @@ def logs(
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many lines.")] = 50,
 ) -> None:
     """Show the end of a service's log."""
-    settings = local.load()
-    names = [*local.service_names(settings), "supervisor"]
-    if service not in names:
-        fault = Fault("logs", f"no service {service[:40]!r}", f"one of {', '.join(names)}")
+    logs = _logs(local.load())
+    path = logs.get(service)
+    if path is None:
+        fault = Fault("logs", f"no service {service[:40]!r}", f"one of {', '.join(logs)}")
         raise ServiceError(str(fault))
-    path = local.log_file(settings.state_dir, service)
     if not path.is_file():
         raise ServiceError(f"{path} is not there (yet); `taccuino up` starts the service")
     if follow:
@@ -157,6 +156,18 @@ def logs(
         os.execvp(command[0], command)  # noqa: S606
     if text := local.log_tail(path, lines):
         print(text)  # noqa: T201
+
+
+def _logs(settings: Settings) -> dict[str, Path]:
+    """Each service's log; those of several sites have the site's name before them."""
+    found = {
+        name: local.log_file(settings.state_dir, name)
+        for name in (*local.service_names(settings), "supervisor")
+    }
+    for site in settings.local.sites:
+        for name, path in _logs(local.site_of(settings, site)).items():
+            found[f"{site}/{name}"] = path
+    return found
 
 
 def hub() -> None:

@@ -11,7 +11,7 @@ from .checks import check, disk_faults
 from .lifecycle import down, purge, up
 from .outlook import warnings
 from .podman import podman_command, podman_environment, write_podman_files
-from .resolve import load, resolve
+from .resolve import as_resolved, load, resolve
 from .service import Service
 from .services import service_names
 from .sites import site_of
@@ -22,6 +22,7 @@ from .upgrade import upgrade
 
 __all__ = [
     "Service",
+    "as_resolved",
     "check",
     "disk_faults",
     "down",

@@ -73,6 +73,23 @@ def test_logs(run, tmp_path: Path) -> None:
     assert run("logs", "hub", "-n", "0") == (0, "", "")
 
 
+def test_where_several_sites_are_each_has_its_logs_and_images(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TACCUINO_SITES", "bari,cnaf")
+    logs = tmp_path / "state/sites/bari/logs"
+    logs.mkdir(parents=True)
+    (logs / "hub.log").write_text("of bari\n")
+    assert run("logs", "bari/hub") == (0, "of bari\n", "")
+    code, _, err = run("logs", "hub")
+    assert code == 1
+    assert "edge, supervisor, bari/" in err
+    code, _, err = run("image", "withdraw", "own")
+    assert code == 1
+    assert "several sites" in err
+    assert "state/sites/<name>" in err
+
+
 def test_up_and_down_are_for_root(run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     for command in ("up", "down"):
