@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, ip_address, ip_network
+from functools import partial
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -10,20 +11,14 @@ from pydantic import AfterValidator
 __all__ = ["BindAddress", "IPv4Pool", "Network"]
 
 
-def _pool(text: str) -> str:
+def _network(text: str, *, version: int | None = None) -> str:
     try:
-        IPv4Network(text, strict=False)
+        if version in {None, ip_network(text, strict=False).version}:
+            return text
     except ValueError:
-        raise ValueError(f"{text!r} is no IPv4 network such as 10.90.0.0/16") from None
-    return text
-
-
-def _network(text: str) -> str:
-    try:
-        ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError(f"{text!r} is no address or network such as 10.0.0.0/8") from None
-    return text
+        pass
+    kind = f"IPv{version} network" if version else "address or network"
+    raise ValueError(f"{text!r} is no {kind} such as 10.90.0.0/16")
 
 
 def _bind_address(text: str) -> str:
@@ -33,7 +28,7 @@ def _bind_address(text: str) -> str:
         raise ValueError(f"{text!r} is neither an IP address nor '*'") from None
 
 
-IPv4Pool = Annotated[str, AfterValidator(_pool)]
+IPv4Pool = Annotated[str, AfterValidator(partial(_network, version=4))]
 """An IPv4 network that smaller ones are cut from."""
 Network = Annotated[str, AfterValidator(_network)]
 """An address, or a network of addresses."""

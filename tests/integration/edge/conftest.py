@@ -32,24 +32,24 @@ async def two(short: Path, request: pytest.FixtureRequest) -> AsyncIterator[Two]
     ports, edges = {"bari": free_port(), "cnaf": free_port()}, {}
     secret = short / "secret"
     secret.write_text(SECRET)
-    for name, peer in (("bari", "cnaf"), ("cnaf", "bari")):
-        hub = Hub(f"hub {name}")
-        await hub.start()
-        settings = Settings.parse(
-            {
-                "site": name,
-                "state_dir": str(short / name),
-                "port": ports[name],
-                "hub": {"port": hub.port},
-                "engine": {"network_pool": str(SERVERS)},
-                "sites": {"secret_file": str(secret), **checks},
-                "peers": [{"name": peer, "url": f"http://127.0.0.1:{ports[peer]}"}],
-            }
-        )
-        (short / name).mkdir(mode=0o711)
-        edges[name] = Edge(settings, hub, await started(settings), [hub])
-    await asyncio.sleep(1 + checks["check_seconds"])  # until each has seen the other
     try:
+        for name, peer in (("bari", "cnaf"), ("cnaf", "bari")):
+            hub = Hub(f"hub {name}")
+            await hub.start()
+            settings = Settings.parse(
+                {
+                    "site": name,
+                    "state_dir": str(short / name),
+                    "port": ports[name],
+                    "hub": {"port": hub.port},
+                    "engine": {"network_pool": str(SERVERS)},
+                    "sites": {"secret_file": str(secret), **checks},
+                    "peers": [{"name": peer, "url": f"http://127.0.0.1:{ports[peer]}"}],
+                }
+            )
+            (short / name).mkdir(mode=0o711)
+            edges[name] = Edge(settings, hub, await started(settings), [hub])
+        await asyncio.sleep(1 + checks["check_seconds"])  # until each has seen the other
         yield Two(edges)
     finally:
         for edge in edges.values():
